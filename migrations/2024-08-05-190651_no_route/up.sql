@@ -1,0 +1,1 @@
+alter table schedulers add column no_route boolean default false;

@@ -1,0 +1,212 @@
+import { SuError } from '../errors.js';
+import type { Id } from '../protocol/ids.js';
+import type { Gateway } from '../scheduler/ports.js';
+import { HttpFailure, joinUrl, makeHttpClient } from './http-client.js';
+import type { HttpAnswer, HttpAsk, HttpClient } from './http-client.js';
+
+/** A gateway's answers have a few hundred bytes; GraphQL with an item's tags a few thousand. */
+const ANSWER_BYTES_MAX = 1_048_576;
+const REDIRECTS_MAX = 5;
+const CONNECTIONS_MAX = 16;
+
+/** The id is a variable and never part of the query's text, so that no input can change what is asked. */
+const TRANSACTION_QUERY =
+  'query Transaction($ids: [ID!]!) { transactions(ids: $ids, first: 1) { edges { node { id } } } }';
+
+export interface GatewayOptions {
+  /** GRAPHQL_URL: `/graphql` is appended unless it ends in it. */
+  readonly graphqlUrl: string;
+  /** ARWEAVE_URL: `/info` and `/tx/{id}/status` are below it. */
+  readonly arweaveUrl: string;
+  /** ARWEAVE_URL_LIST */
+  readonly arweaveUrls: readonly string[];
+  /** For each question, redirects included. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * What the SU asks of Arweave, over HTTP. Answers are bounded in time and size; a gateway that is away, answers
+ * 5xx or answers nonsense is `gateway-unavailable`, one that is too slow `gateway-timeout`.
+ */
+export function makeGateway(options: GatewayOptions): Gateway & { close(): void } {
+  const client = makeHttpClient({ connectionsMax: CONNECTIONS_MAX });
+  const context: Context = { client, timeoutMs: options.timeoutMs };
+  const graphqlUrl = joinUrl(options.graphqlUrl.replace(/\/graphql\/*$/, ''), 'graphql');
+  return {
+    fetchBlockHeight: (signal) =>
+      fetchHeight({ ...context, signal }, joinUrl(options.arweaveUrl, 'info')),
+    fetchConfirmations: (id) =>
+      fetchConfirmations(context, joinUrl(options.arweaveUrl, `tx/${id}/status`), id),
+    fetchTransactionExists: (id) => fetchTransactionExists(context, graphqlUrl, id),
+    fetchIdAnswers: (id) =>
+      fetchIdAnswers(
+        context,
+        options.arweaveUrls.map((url) => joinUrl(url, id)),
+      ),
+    close: () => client.close(),
+  };
+}
+
+interface Context {
+  readonly client: HttpClient;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+async function fetchHeight(context: Context, url: URL): Promise<number> {
+  const answer = await ask(context, { url, method: 'GET' });
+  const height = (readJson(answer, url) as { height?: unknown } | null)?.height;
+  if (typeof height !== 'number' || !Number.isSafeInteger(height) || height < 0) {
+    throw nonsense(url, 'no block height');
+  }
+  return height;
+}
+
+async function fetchConfirmations(context: Context, url: URL, id: Id): Promise<number> {
+  const answer = await ask(context, { url, method: 'GET' });
+  if (answer.status === 404)
+    throw new SuError('unknown-transaction', `the transaction ${id} is not known`);
+  refuseFailure(answer, url);
+  const status = parseJson(answer.body) as { number_of_confirmations?: unknown } | null | undefined;
+  const confirmations = status?.number_of_confirmations;
+  if (
+    typeof confirmations === 'number' &&
+    Number.isSafeInteger(confirmations) &&
+    confirmations >= 0
+  ) {
+    return confirmations;
+  }
+  // A node answers the word "Pending", with 202, for what is not in a block yet.
+  throw new SuError('not-enough-confirmations', `the transaction ${id} is not settled yet`);
+}
+
+async function fetchTransactionExists(context: Context, url: URL, id: Id): Promise<boolean> {
+  const answer = await ask(context, {
+    url,
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'application/json' },
+    body: Buffer.from(JSON.stringify({ query: TRANSACTION_QUERY, variables: { ids: [id] } })),
+  });
+  const value = readJson(answer, url) as {
+    data?: { transactions?: { edges?: unknown } | null } | null;
+  } | null;
+  const edges: unknown = value?.data?.transactions?.edges;
+  if (!Array.isArray(edges)) throw nonsense(url, 'no transactions');
+  return edges.some((edge: { node?: { id?: unknown } } | null) => edge?.node?.id === id);
+}
+
+/** All at once: with one after the other a gateway that is away would cost its whole timeout before the next is asked. */
+async function fetchIdAnswers(context: Context, urls: readonly URL[]): Promise<boolean> {
+  const abort = new AbortController();
+  let failures: readonly unknown[];
+  try {
+    const asked = urls.map(async (url) => {
+      const { status } = await askOnce(
+        { ...context, signal: abort.signal },
+        { url, method: 'HEAD' },
+      );
+      if (status >= 200 && status < 400) return true;
+      if (status >= 500) throw unavailable(url, `it answered ${status}`);
+      throw new IdUnknown();
+    });
+    return await Promise.any(asked);
+  } catch (error) {
+    failures = error instanceof AggregateError ? (error.errors as unknown[]) : [error];
+  } finally {
+    abort.abort();
+  }
+  if (failures.some((failure) => failure instanceof IdUnknown)) return false;
+  const timedOut = failures.length > 0 && failures.every((failure) => isTimeout(failure));
+  throw new SuError(
+    timedOut ? 'gateway-timeout' : 'gateway-unavailable',
+    'no gateway could be asked whether the id exists; try again later',
+    { cause: failures[0] },
+  );
+}
+
+/** The gateway was reached and does not have the id. */
+class IdUnknown extends Error {}
+
+function isTimeout(failure: unknown): boolean {
+  return failure instanceof SuError && failure.code === 'gateway-timeout';
+}
+
+type Question = Pick<HttpAsk, 'url' | 'method' | 'headers' | 'body'>;
+
+/** One question, with redirects followed: many gateways answer ids and paths with one. */
+async function ask(context: Context, question: Question): Promise<HttpAnswer> {
+  const endsAt = performance.now() + context.timeoutMs;
+  let current = question;
+  for (let redirects = 0; redirects <= REDIRECTS_MAX; redirects += 1) {
+    const timeoutMs = Math.max(1, Math.round(endsAt - performance.now()));
+    const answer = await askOnce({ ...context, timeoutMs }, current);
+    const target = redirectTarget(answer, current);
+    if (target === undefined) return answer;
+    current = { ...current, url: target };
+  }
+  throw unavailable(question.url, `it redirected more than ${REDIRECTS_MAX} times`);
+}
+
+/** Where to ask again; a POST only when the answer says that it stays one (307, 308). */
+function redirectTarget(answer: HttpAnswer, question: Question): URL | undefined {
+  if (![301, 302, 303, 307, 308].includes(answer.status)) return undefined;
+  if (question.method === 'POST' && answer.status < 307) return undefined;
+  const { location } = answer.headers;
+  if (location === undefined || !URL.canParse(location, question.url.href)) return undefined;
+  const target = new URL(location, question.url);
+  return target.protocol === 'http:' || target.protocol === 'https:' ? target : undefined;
+}
+
+async function askOnce(context: Context, question: Question): Promise<HttpAnswer> {
+  try {
+    return await context.client.request({
+      ...question,
+      timeoutMs: context.timeoutMs,
+      answerBytesMax: ANSWER_BYTES_MAX,
+      ...(context.signal === undefined ? {} : { signal: context.signal }),
+    });
+  } catch (cause) {
+    if (!(cause instanceof HttpFailure)) throw cause;
+    if (cause.kind === 'timeout') {
+      const host = question.url.host;
+      throw new SuError('gateway-timeout', 'the gateway did not answer in time; try again later', {
+        cause,
+        details: { host, timeoutMs: context.timeoutMs },
+      });
+    }
+    throw unavailable(question.url, cause.message, cause);
+  }
+}
+
+function readJson(answer: HttpAnswer, url: URL): unknown {
+  refuseFailure(answer, url);
+  const value = parseJson(answer.body);
+  if (value === undefined) throw nonsense(url, 'no JSON');
+  return value;
+}
+
+function refuseFailure(answer: HttpAnswer, url: URL): void {
+  if (answer.cut) throw unavailable(url, `its answer has more than ${ANSWER_BYTES_MAX} bytes`);
+  if (answer.status < 200 || answer.status > 299)
+    throw unavailable(url, `it answered ${answer.status}`);
+}
+
+function parseJson(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8')) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+function nonsense(url: URL, what: string): SuError {
+  return unavailable(url, `its answer holds ${what}`);
+}
+
+/** The sentence is the client's, so it names no inner host; the log gets host and reason. */
+function unavailable(url: URL, reason: string, cause?: unknown): SuError {
+  return new SuError('gateway-unavailable', 'the gateway cannot be asked; try again later', {
+    details: { host: url.host, path: url.pathname, reason },
+    ...(cause === undefined ? {} : { cause }),
+  });
+}

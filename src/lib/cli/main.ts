@@ -1,0 +1,75 @@
+import { readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import type { Interfaces } from '@oclif/core';
+import { wantsStackTraces } from '../config/env.js';
+import { describeFailure } from './base-command.js';
+import { recogniseSystemSu } from './system-su.js';
+
+/** How an entry in `bin/` starts the program. */
+export interface Entry {
+  /** The package's folder. */
+  readonly root: string;
+  /** Where the commands are, from the root; given by the entry that runs the sources. */
+  readonly commands?: string;
+}
+
+/**
+ * Runs the command that the process's arguments name and ends the process with its exit status. A failure is one
+ * sentence on stderr, with a stack trace only when DEBUG is set.
+ */
+export async function runCli(entry: Entry): Promise<never> {
+  const { Config, flush, run, settings } = await import('@oclif/core');
+  // oclif would look for a TypeScript loader of its own; `bin/dev.js` is started with ours.
+  settings.enableAutoTranspile = false;
+  let status: number;
+  try {
+    const config = await Config.load(loadOptions(entry));
+    const argv = helpAsFlag(process.argv.slice(2));
+    const refusal = recogniseSystemSu(
+      {
+        argv,
+        name: basename(process.argv[1] ?? ''),
+        terminal: process.stdin.isTTY && process.stdout.isTTY,
+      },
+      [...config.commandIDs, ...config.topics.map((topic) => topic.name)],
+    );
+    if (refusal === undefined) {
+      await run(argv, config);
+      status = Number(process.exitCode ?? 0);
+    } else {
+      process.stderr.write(`su: ${refusal}\n`);
+      status = 2;
+    }
+  } catch (error) {
+    status = report(error);
+  }
+  await flush();
+  process.exit(status);
+}
+
+/** The manifest describes the built commands; the sources are looked through instead. */
+function loadOptions({ root, commands }: Entry): Interfaces.Options {
+  if (commands === undefined) return { root, devPlugins: false };
+  const pjson = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Interfaces.PJSON;
+  return {
+    root,
+    devPlugins: false,
+    isRoot: true,
+    ignoreManifest: true,
+    pjson: { ...pjson, oclif: { ...pjson.oclif, commands } },
+  };
+}
+
+function report(error: unknown): number {
+  const failure = describeFailure(error);
+  if (failure.sentence !== '') process.stderr.write(`su: ${failure.sentence}\n`);
+  if (wantsStackTraces() && failure.sentence !== '' && error instanceof Error) {
+    process.stderr.write(`${error.stack ?? ''}\n`);
+  }
+  return failure.status;
+}
+
+/** `su help serve` is `su serve --help`. */
+function helpAsFlag(argv: readonly string[]): string[] {
+  return argv[0] === 'help' ? [...argv.slice(1), '--help'] : [...argv];
+}

@@ -1,0 +1,31 @@
+import type { Middleware } from 'koa';
+import { answerJson, errorJson } from './answer.js';
+import { answerForError } from './error-status.js';
+import type { RequestState } from './request-log.js';
+
+/**
+ * Turns whatever a route throws into `{"error": sentence}` with its status, and leaves the failure in the request's
+ * state for the log. An answer that has begun cannot be taken back: its connection is destroyed, so that a reader never
+ * takes the beginning of a page for a whole one.
+ */
+export function errorBoundary(): Middleware<RequestState> {
+  return async (ctx, next) => {
+    try {
+      await next();
+    } catch (error) {
+      ctx.state.error = error;
+      if (ctx.res.headersSent) {
+        ctx.respond = false;
+        ctx.res.destroy();
+        return;
+      }
+      const answer = answerForError(error);
+      ctx.remove('Content-Length');
+      answerJson(ctx, errorJson(answer.message));
+      ctx.status = answer.status;
+      if (answer.retryAfterSeconds !== undefined) {
+        ctx.set('Retry-After', String(answer.retryAfterSeconds));
+      }
+    }
+  };
+}

@@ -1,0 +1,214 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+/** The values of `function_name`, as dashboards of Scheduler Units in the field know them. */
+export type CoreFunction = (typeof CORE_FUNCTIONS)[number];
+
+const CORE_FUNCTIONS = [
+  'get_process',
+  'get_message',
+  'get_messages',
+  'read_message_data',
+  'write_item',
+  'write_assignment',
+  'acquire_write_lock',
+] as const;
+
+/** How an upload to the bundler ended. */
+export type UploadOutcome = 'accepted' | 'refused' | 'misconfigured' | 'failed';
+
+export interface HttpAnswer {
+  readonly method: string;
+  /** The route's pattern, never the path: a path would make a series for every id. */
+  readonly route: string;
+  readonly status: number;
+}
+
+/** What is looked at only when somebody asks for the metrics. Each may fail: its series are then left out. */
+export interface MetricSources {
+  /** Lanes with work, and entries waiting in them. */
+  readonly lanes?: () => { readonly busy: number; readonly waiting: number };
+  /** Signed entries waiting for the next commit. */
+  readonly committer?: () => number;
+  /** Signatures waiting for a core, and being made. */
+  readonly signing?: () => { readonly waiting: number; readonly running: number };
+  readonly outbox?: () => Promise<{ readonly pending: number; readonly parked: number }>;
+  readonly blockHeight?: () => { readonly height: number; readonly ageMs: number } | undefined;
+}
+
+/** The program's measurements. Every method is cheap, and costs nothing when metrics are off. */
+export interface Metrics {
+  readonly enabled: boolean;
+  observeCore(name: CoreFunction, durationMs: number): void;
+  /** An item that was right was not kept. */
+  messageSaveFailed(): void;
+  /** From the whole request to its durable receipt. */
+  observeAck(durationMs: number): void;
+  observeSign(durationMs: number): void;
+  /** One commit of `entries` entries. */
+  observeCommit(entries: number, durationMs: number): void;
+  uploadEnded(outcome: UploadOutcome): void;
+  httpAnswered(answer: HttpAnswer): void;
+  /** Adds gauges; each source is named once. */
+  watch(sources: MetricSources): void;
+  /** The Prometheus text of everything. */
+  render(): Promise<{ readonly contentType: string; readonly text: string }>;
+}
+
+/** The buckets of the histogram in the field, so that its quantiles stay comparable. */
+const CORE_BUCKETS_MS = [
+  0, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 5500, 6000, 6500, 7000, 7500, 8000,
+];
+const DURATION_BUCKETS_MS = [
+  1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000,
+];
+const BATCH_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
+
+/** Makes the measurements of one program, in a registry of their own. */
+export function makeMetrics(options: { readonly enabled: boolean }): Metrics {
+  return options.enabled ? makeRealMetrics() : METRICS_OFF;
+}
+
+const METRICS_OFF: Metrics = Object.freeze({
+  enabled: false,
+  observeCore: () => {},
+  messageSaveFailed: () => {},
+  observeAck: () => {},
+  observeSign: () => {},
+  observeCommit: () => {},
+  uploadEnded: () => {},
+  httpAnswered: () => {},
+  watch: () => {},
+  render: () => Promise.resolve({ contentType: 'text/plain', text: '' }),
+});
+
+function makeRealMetrics(): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  const core = new Histogram({
+    name: 'su_core_metrics_duration_milliseconds',
+    help: 'Histogram of durations for core metrics functions in milliseconds',
+    labelNames: ['function_name'],
+    buckets: CORE_BUCKETS_MS,
+    registers,
+  });
+  // A series that appears only with its first measurement looks like a broken scrape to a dashboard.
+  for (const name of CORE_FUNCTIONS) core.zero({ function_name: name });
+  const saveFailures = new Counter({
+    name: 'message_save_failures',
+    help: 'message save failure count',
+    registers,
+  });
+  const requests = new Counter({
+    name: 'su_http_requests_total',
+    help: 'HTTP requests answered',
+    labelNames: ['method', 'route', 'status'],
+    registers,
+  });
+  const uploads = new Counter({
+    name: 'su_uploads_total',
+    help: 'Uploads to the bundler by how they ended',
+    labelNames: ['outcome'],
+    registers,
+  });
+  const duration = (name: string, help: string): Histogram =>
+    new Histogram({ name, help, buckets: DURATION_BUCKETS_MS, registers });
+  const ack = duration(
+    'su_ack_duration_milliseconds',
+    'From a whole request to its durable receipt',
+  );
+  const sign = duration('su_sign_duration_milliseconds', 'One signature of the wallet');
+  const commit = duration('su_commit_duration_milliseconds', 'One commit of a batch of entries');
+  const batch = new Histogram({
+    name: 'su_commit_batch_entries',
+    help: 'Entries in one commit',
+    buckets: BATCH_BUCKETS,
+    registers,
+  });
+  return {
+    enabled: true,
+    observeCore: (name, durationMs) => core.observe({ function_name: name }, durationMs),
+    messageSaveFailed: () => saveFailures.inc(),
+    observeAck: (durationMs) => ack.observe(durationMs),
+    observeSign: (durationMs) => sign.observe(durationMs),
+    observeCommit: (entries, durationMs) => {
+      batch.observe(entries);
+      commit.observe(durationMs);
+    },
+    uploadEnded: (outcome) => uploads.inc({ outcome }),
+    httpAnswered: ({ method, route, status }) =>
+      requests.inc({ method: knownMethod(method), route, status }),
+    watch: (sources) => watch(registry, sources),
+    render: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
+  };
+}
+
+const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'OPTIONS']);
+
+/** A client can send any word for a method; each would be a series for ever. */
+function knownMethod(method: string): string {
+  return METHODS.has(method) ? method : 'other';
+}
+
+function watch(registry: Registry, sources: MetricSources): void {
+  const { lanes, committer, signing, outbox, blockHeight } = sources;
+  const gauge = (name: string, help: string, read: () => number | undefined): void => {
+    addGauge(registry, { name, help }, () => ({ '': read() }));
+  };
+  if (lanes !== undefined) {
+    gauge('su_lanes_busy', 'Processes with entries on their way', () => lanes().busy);
+    gauge('su_lane_queue_entries', 'Entries waiting in the lanes', () => lanes().waiting);
+  }
+  if (committer !== undefined) {
+    gauge('su_commit_queue_entries', 'Signed entries waiting for the next commit', committer);
+  }
+  if (signing !== undefined) {
+    gauge('su_sign_queue', 'Signatures waiting for a core', () => signing().waiting);
+    gauge('su_sign_running', 'Signatures being made', () => signing().running);
+  }
+  if (outbox !== undefined) {
+    const help = 'Entries with uploads still to be made, and those the bundler refused';
+    addGauge(registry, { name: 'su_outbox_entries', help, label: 'state' }, async () => {
+      const { pending, parked } = await outbox();
+      return { pending, parked };
+    });
+  }
+  if (blockHeight !== undefined) {
+    gauge('su_block_height', 'Block height in use', () => blockHeight()?.height);
+    gauge(
+      'su_block_height_age_milliseconds',
+      'Time since the gateway told the block height',
+      () => blockHeight()?.ageMs,
+    );
+  }
+}
+
+/** Values by the gauge's label; `''` for a gauge without one. Undefined: not known. */
+type GaugeValues = Readonly<Record<string, number | undefined>>;
+
+/** A gauge that is read when the metrics are. What cannot be read has no series, which is not the same as 0. */
+function addGauge(
+  registry: Registry,
+  { name, help, label }: { name: string; help: string; label?: string },
+  read: () => GaugeValues | Promise<GaugeValues>,
+): void {
+  const gauge: Gauge = new Gauge({
+    name,
+    help,
+    labelNames: label === undefined ? [] : [label],
+    registers: [registry],
+    collect: async () => {
+      let values: GaugeValues = {};
+      try {
+        values = await read();
+      } catch {
+        // A source that is away (the outbox of a store that is down) must not take the other measurements with it;
+        // the missing series and the store's own log line tell.
+      }
+      gauge.reset();
+      if (label === undefined) gauge.remove();
+      for (const [key, value] of Object.entries(values)) {
+        if (value !== undefined) gauge.set(label === undefined ? {} : { [label]: key }, value);
+      }
+    },
+  });
+}

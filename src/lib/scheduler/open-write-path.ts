@@ -1,0 +1,154 @@
+import pLimit from 'p-limit';
+import { SuError } from '../errors.js';
+import { batchPerTick } from './batch-per-tick.js';
+import type { BlockClock } from './block-clock.js';
+import { Committer, type Committed } from './committer.js';
+import { makeLanes, type Lanes } from './lanes.js';
+import type { Clock, Gateway, ScheduleStore, Signer } from './ports.js';
+import { makePrepare } from './prepare.js';
+import { checkWarm, makeSubmit, type Submit } from './submit.js';
+
+export interface WritePathOptions {
+  readonly store: ScheduleStore;
+  readonly gateway: Gateway;
+  readonly signer: Signer;
+  readonly blockClock: Pick<BlockClock, 'require'>;
+  /** Wall clock, ms. */
+  readonly clock: Clock;
+  /** A clock that never steps, ms. */
+  readonly monotonicMs: () => number;
+  readonly random: (length: number) => Uint8Array;
+  /** What the program still waits for before it takes writes, undefined when nothing. */
+  readonly missing: () => string | undefined;
+  readonly processAssignment: boolean;
+  readonly assignRetryWindowMs: number;
+  /** Heads of resting processes kept in memory. */
+  readonly processCacheSize: number;
+  /** Wall-clock ms from which on writes are taken. */
+  readonly readyAt: number;
+  readonly limits: WriteLimits;
+  readonly observe: WriteObserver;
+}
+
+/** Bounds of the queues; beyond them clients are asked to come back. */
+export interface WriteLimits {
+  /** Signatures under way at once: one per core, so that no flush waits behind a queue of them. */
+  readonly signaturesAtOnce: number;
+  readonly jobsMax: number;
+  readonly lineMax: number;
+  readonly waitMaxMs: number;
+  readonly attemptsMax: number;
+  readonly batchEntriesMax: number;
+  readonly batchBytesMax: number;
+  readonly lookUpsAtOnce: number;
+}
+
+export const WRITE_LIMITS: Omit<WriteLimits, 'signaturesAtOnce'> = {
+  jobsMax: 4096,
+  lineMax: 1024,
+  waitMaxMs: 30_000,
+  attemptsMax: 8,
+  batchEntriesMax: 256,
+  batchBytesMax: 16 * 1024 * 1024,
+  lookUpsAtOnce: 256,
+};
+
+/** Told what the write path does. */
+export interface WriteObserver {
+  readonly signed: (durationMs: number) => void;
+  readonly waited: (durationMs: number) => void;
+  readonly committed: (committed: Committed) => void;
+}
+
+export interface WritePath {
+  readonly submit: Submit;
+  readonly lanes: Pick<Lanes, 'depth' | 'count'>;
+  /** Signed entries that wait for a commit. */
+  readonly commitDepth: () => number;
+  readonly signing: () => { readonly waiting: number; readonly running: number };
+}
+
+/** Joins submit, lanes and committer over one store. Holds nothing that must be closed: it is idle when no job is under way. */
+export function openWritePath(options: WritePathOptions): WritePath {
+  const { store, signer, clock, monotonicMs, limits, observe } = options;
+  const committer = new Committer({
+    store,
+    entriesMax: limits.batchEntriesMax,
+    bytesMax: limits.batchBytesMax,
+    queueMax: 2 * limits.batchEntriesMax,
+    monotonicMs,
+    onCommitted: observe.committed,
+  });
+  const signingPlaces = pLimit(limits.signaturesAtOnce);
+  const findReceipt = batchPerTick(
+    (queries: Parameters<ScheduleStore['findReceipts']>[0]) => store.findReceipts(queries),
+    limits.lookUpsAtOnce,
+  );
+  const lanes = makeLanes({
+    headsMax: options.processCacheSize,
+    jobsMax: limits.jobsMax,
+    context: {
+      committer,
+      readHead: batchPerTick(
+        (ids: Parameters<ScheduleStore['readHeads']>[0]) => store.readHeads(ids),
+        limits.lookUpsAtOnce,
+      ),
+      findReceipt,
+      inSigningPlace: (work) => signingPlaces(work),
+      now: clock,
+      monotonicMs,
+      blockHeight: () => options.blockClock.require(),
+      owner: signer.owner,
+      random: options.random,
+      sign: (message) => timed(monotonicMs, observe.signed, () => signer.sign(message)),
+      observeWait: observe.waited,
+      lineMax: limits.lineMax,
+      waitMaxMs: limits.waitMaxMs,
+      attemptsMax: limits.attemptsMax,
+    },
+  });
+  const submit = makeSubmit({
+    lanes,
+    prepare: makePrepare({
+      gateway: options.gateway,
+      store,
+      processAssignment: options.processAssignment,
+    }),
+    findReceipt,
+    checkReady() {
+      const missing = options.missing();
+      if (missing !== undefined) throw notReady(missing);
+      checkWarm(options.readyAt, clock());
+      options.blockClock.require();
+    },
+    now: clock,
+    processAssignment: options.processAssignment,
+    assignRetryWindowMs: options.assignRetryWindowMs,
+  });
+  return {
+    submit,
+    lanes,
+    commitDepth: () => committer.depth,
+    signing: () => ({
+      waiting: signingPlaces.pendingCount,
+      running: signingPlaces.activeCount,
+    }),
+  };
+}
+
+function notReady(missing: string): SuError {
+  return new SuError('not-ready', `the scheduler is not ready: ${missing}`, {
+    retryAfterSeconds: 5,
+  });
+}
+
+async function timed<Result>(
+  monotonicMs: () => number,
+  observe: (durationMs: number) => void,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const begun = monotonicMs();
+  const result = await work();
+  observe(monotonicMs() - begun);
+  return result;
+}

@@ -1,0 +1,74 @@
+import { SuError } from '../errors.js';
+import type { Id } from '../protocol/ids.js';
+import { findTag } from '../protocol/tags.js';
+import type { Gateway, ScheduleStore } from './ports.js';
+
+/** Everything a job needs to ask the network or the store before it may stand in a lane: nothing is stored yet. */
+export interface Prepare {
+  /**
+   * A process's `On-Boot` id must be known to a gateway.
+   * @throws SuError `invalid-request`, `gateway-unavailable`, `gateway-timeout`
+   */
+  checkOnBoot(onBoot: Id | undefined): Promise<void>;
+  /**
+   * A transaction that is to be assigned must exist: on the base layer deep enough for the process, else in GraphQL.
+   * @throws SuError `unknown-process`, `unknown-transaction`, `not-enough-confirmations`, `gateway-unavailable`, `gateway-timeout`
+   */
+  checkTransaction(request: AssignRequest): Promise<void>;
+}
+
+export interface AssignRequest {
+  readonly processId: Id;
+  readonly transactionId: Id;
+  readonly baseLayer: boolean;
+}
+
+export interface PrepareOptions {
+  readonly gateway: Pick<
+    Gateway,
+    'fetchConfirmations' | 'fetchTransactionExists' | 'fetchIdAnswers'
+  >;
+  readonly store: Pick<ScheduleStore, 'findProcessTags'>;
+  /** Process assignments: only with them is `On-Boot` checked. */
+  readonly processAssignment: boolean;
+}
+
+/** Confirmations that a process without a `Settlement-Depth` tag asks for. */
+const SETTLEMENT_DEPTH = 20;
+
+/** See Prepare. */
+export function makePrepare({ gateway, store, processAssignment }: PrepareOptions): Prepare {
+  return {
+    async checkOnBoot(onBoot) {
+      if (onBoot === undefined || !processAssignment) return;
+      if (await gateway.fetchIdAnswers(onBoot)) return;
+      throw new SuError('invalid-request', `On-Boot ${onBoot} is not known to any gateway`);
+    },
+
+    async checkTransaction({ processId, transactionId, baseLayer }) {
+      const tags = await store.findProcessTags(processId);
+      if (tags === undefined) {
+        throw new SuError('unknown-process', `process ${processId} is not known to this scheduler`);
+      }
+      if (!baseLayer) {
+        if (await gateway.fetchTransactionExists(transactionId)) return;
+        throw new SuError(
+          'unknown-transaction',
+          `transaction ${transactionId} is not known to the gateway`,
+        );
+      }
+      const wanted = settlementDepth(findTag(tags, 'Settlement-Depth'));
+      const confirmations = await gateway.fetchConfirmations(transactionId);
+      if (confirmations >= wanted) return;
+      throw new SuError(
+        'not-enough-confirmations',
+        `transaction ${transactionId} has ${confirmations} of ${wanted} confirmations`,
+      );
+    },
+  };
+}
+
+/** A tag that is no number counts as absent: the process was accepted with it long ago. */
+function settlementDepth(tag: string | undefined): number {
+  return tag !== undefined && /^\d{1,9}$/.test(tag) ? Number(tag) : SETTLEMENT_DEPTH;
+}

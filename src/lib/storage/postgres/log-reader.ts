@@ -1,0 +1,205 @@
+import type pg from 'pg';
+import { SuError } from '../../errors.js';
+import type { Id } from '../../protocol/ids.js';
+import type { LogEntry, LogProcess, LogReader, RangeQuery } from '../../scheduler/ports.js';
+import { describe } from './database-errors.js';
+import type { DatabasePool, Queryable, StoreLog } from './pool.js';
+import { positionOf, readPieces, type Position } from './range.js';
+import {
+  MESSAGE_COLUMNS,
+  entryOfRow,
+  processOfRow,
+  type MessageRow,
+  type ProcessRow,
+} from './rows.js';
+
+export interface LogReaderOptions {
+  /** Connections to the writer for reading. */
+  readonly writer: DatabasePool;
+  /** A copy that may lag behind, undefined without one. */
+  readonly replica: DatabasePool | undefined;
+  readonly log: StoreLog;
+  /** Throws SuError while the database is not open and migrated. */
+  readonly checkReady: () => void;
+}
+
+const HIDDEN_ANCHOR = { showAnchor: false };
+
+/**
+ * The reading side of the log on PostgreSQL. A replica holds a beginning of every log, so what it has is right and only
+ * what it has not must be asked of the writer: the end of a range, an unknown id, the latest entry. A replica that
+ * is away costs speed, not answers.
+ */
+export class PostgresLogReader implements LogReader {
+  readonly #writer: DatabasePool;
+  readonly #replica: DatabasePool | undefined;
+  readonly #log: StoreLog;
+  readonly #checkReady: () => void;
+
+  constructor({ writer, replica, log, checkReady }: LogReaderOptions) {
+    this.#writer = writer;
+    this.#replica = replica;
+    this.#log = log;
+    this.#checkReady = checkReady;
+  }
+
+  async findProcess(processId: Id, options = HIDDEN_ANCHOR): Promise<LogProcess | undefined> {
+    this.#checkReady();
+    const row = await this.#firstOf((client) => findProcessRow(client, processId));
+    return row === undefined ? undefined : processOfRow(row, options);
+  }
+
+  async *readRange(query: RangeQuery): AsyncGenerator<readonly LogEntry[], void, undefined> {
+    this.#checkReady();
+    let after: Position | undefined;
+    let left = query.limit;
+    for (const source of this.#sources()) {
+      for await (const rows of this.#piecesOf(source, { ...query, limit: left }, after)) {
+        const last = rows.at(-1);
+        if (last === undefined) continue;
+        after = positionOf(last);
+        left -= rows.length;
+        yield rows.map((row) => entryOfRow(row, query));
+      }
+      // A page that is full needs nobody's confirmation; one that ended may have ended with the replica.
+      if (left <= 0) return;
+    }
+  }
+
+  async findLatest(processId: Id): Promise<LogEntry | undefined> {
+    this.#checkReady();
+    const row =
+      this.#replica === undefined
+        ? await findLatestRow(this.#writer, processId)
+        : await this.#findLatestBehind(this.#replica, processId);
+    return row === undefined ? undefined : entryOfRow(row, HIDDEN_ANCHOR);
+  }
+
+  async findEntry(id: Id, processId: Id | undefined): Promise<LogEntry | undefined> {
+    this.#checkReady();
+    const row = await this.#firstOf((client) => findEntryRow(client, id, processId));
+    return row === undefined ? undefined : entryOfRow(row, HIDDEN_ANCHOR);
+  }
+
+  #sources(): readonly DatabasePool[] {
+    return this.#replica === undefined ? [this.#writer] : [this.#replica, this.#writer];
+  }
+
+  async *#piecesOf(
+    source: DatabasePool,
+    query: RangeQuery,
+    after: Position | undefined,
+  ): AsyncGenerator<readonly MessageRow[], void, undefined> {
+    try {
+      yield* readPieces(source, query, after);
+    } catch (error) {
+      if (source !== this.#replica) throw error;
+      // The writer goes on from the last row that came.
+      this.#noteReplicaFailure(error);
+    }
+  }
+
+  /** The replica's answer, or the writer's when the replica has none. */
+  async #firstOf<Row>(
+    find: (client: Queryable) => Promise<Row | undefined>,
+  ): Promise<Row | undefined> {
+    if (this.#replica !== undefined) {
+      const row = await this.#askReplica(find, this.#replica);
+      if (row !== undefined) return row;
+    }
+    return find(this.#writer);
+  }
+
+  async #findLatestBehind(replica: DatabasePool, processId: Id): Promise<MessageRow | undefined> {
+    // Small entries come faster whole from the writer than compared first; the size decides nothing about the answer.
+    const [row, head] = await Promise.all([
+      this.#askReplica((client) => findLatestRow(client, processId), replica),
+      findLatestRowId(this.#writer, processId),
+    ]);
+    return row?.row_id === head ? row : findLatestRow(this.#writer, processId);
+  }
+
+  async #askReplica<Row>(
+    find: (client: Queryable) => Promise<Row | undefined>,
+    replica: DatabasePool,
+  ): Promise<Row | undefined> {
+    try {
+      return await find(replica);
+    } catch (error) {
+      this.#noteReplicaFailure(error);
+      return undefined;
+    }
+  }
+
+  /** Only the database's failures are the writer's to make good; a bug of ours is the same on both. */
+  #noteReplicaFailure(error: unknown): void {
+    if (error instanceof TypeError || (error instanceof SuError && error.code === 'invariant'))
+      throw error;
+    this.#log.warn(
+      { event: 'replica-failed', reason: describe(error instanceof SuError ? error.cause : error) },
+      'the replica cannot be read: the writer answers',
+    );
+  }
+}
+
+async function first<Row extends pg.QueryResultRow>(
+  client: Queryable,
+  text: string,
+  values: readonly unknown[],
+): Promise<Row | undefined> {
+  const { rows } = await client.query<Row>(text, values);
+  return rows[0];
+}
+
+/** `process_data` is asked only for what rows without place columns may keep there alone. */
+async function findProcessRow(client: Queryable, processId: Id): Promise<ProcessRow | undefined> {
+  return first(
+    client,
+    `select process_id, bundle, epoch, nonce, timestamp,
+            case when timestamp is null then process_data ->> 'timestamp' end as data_timestamp,
+            case when timestamp is null then process_data ->> 'block' end as data_block
+       from processes
+      where process_id = $1`,
+    [processId],
+  );
+}
+
+const LATEST = 'where process_id = $1 order by epoch desc, nonce desc, row_id desc limit 1';
+
+async function findLatestRow(client: Queryable, processId: Id): Promise<MessageRow | undefined> {
+  return first(client, `select ${MESSAGE_COLUMNS} from messages m ${LATEST}`, [processId]);
+}
+
+async function findLatestRowId(client: Queryable, processId: Id): Promise<number | undefined> {
+  const row = await first<{ row_id: number }>(client, `select row_id from messages ${LATEST}`, [
+    processId,
+  ]);
+  return row?.row_id;
+}
+
+/** Two look-ups by index: one query with `or` would be planned as a scan of both. */
+async function findEntryRow(
+  client: Queryable,
+  id: Id,
+  processId: Id | undefined,
+): Promise<MessageRow | undefined> {
+  const values = [id, processId ?? null];
+  const byMessage = await first<MessageRow>(
+    client,
+    `select ${MESSAGE_COLUMNS}
+       from messages m
+      where m.message_id = $1 and ($2::text is null or m.process_id = $2)
+        and jsonb_typeof(m.message_data -> 'message') = 'object'
+      order by m.epoch, m.nonce, m.row_id
+      limit 1`,
+    values,
+  );
+  if (byMessage !== undefined) return byMessage;
+  return first<MessageRow>(
+    client,
+    `select ${MESSAGE_COLUMNS}
+       from messages m
+      where m.assignment_id = $1 and ($2::text is null or m.process_id = $2)`,
+    values,
+  );
+}

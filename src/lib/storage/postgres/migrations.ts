@@ -1,0 +1,174 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type pg from 'pg';
+import { SuError } from '../../errors.js';
+import { classifyFailure, describe, sqlState, toStoreError } from './database-errors.js';
+import { readMigrations, type Migration } from './migration-files.js';
+import { openLongConnection, type StoreLog } from './pool.js';
+import { checkSchema } from './schema-check.js';
+import { UNIQUE_NONCES_VERSION, buildUniqueNonces } from './unique-nonces.js';
+
+export interface MigrateOptions {
+  readonly url: string;
+  readonly log: StoreLog;
+  /** Ends the wait for another program that is migrating the same database. */
+  readonly signal?: AbortSignal;
+}
+
+/** A version and what the database knows of it. */
+export interface MigrationState {
+  readonly version: string;
+  /** The folder's name; undefined for a version that only the database knows. */
+  readonly name: string | undefined;
+  readonly state: 'applied' | 'pending' | 'unknown';
+}
+
+/** Any number that no other program is likely to lock; "su" and "mi" in ASCII. */
+const LOCK_KEY = '1937075561';
+const LOCK_POLL_MS = 250;
+/** A table lock that is not granted makes everybody else wait behind it: better to fail and come again. */
+const LOCK_TIMEOUT_MS = 10_000;
+
+/**
+ * Brings the database to the newest schema and checks it. Two programs may do so at once: one works, the other asks
+ * again and again. A blocking wait for the lock would hold a snapshot, and a concurrent index build waits for
+ * every snapshot to end.
+ *
+ * @returns the versions that were applied now
+ * @throws SuError `store-unavailable`, `schema-damaged`, `interrupted`
+ */
+export async function migrate(options: MigrateOptions): Promise<readonly string[]> {
+  const migrations = await readMigrations();
+  const client = await openLongConnection(options.url);
+  try {
+    if ((await findPending(client, migrations)).length === 0) {
+      await checkSchema(client);
+      return [];
+    }
+    await acquireLock(client, options);
+    // Read again: what was pending may have been applied while the lock was somebody else's.
+    const pending = await findPending(client, migrations);
+    for (const migration of pending) await apply(client, migration, options.log);
+    await checkSchema(client);
+    return pending.map((migration) => migration.version);
+  } catch (error) {
+    throw toStoreError(error);
+  } finally {
+    // The lock belongs to the session and ends with it.
+    await client.end().catch(() => undefined);
+  }
+}
+
+/**
+ * Which versions the database has, in order. Changes nothing.
+ * @throws SuError `store-unavailable`
+ */
+export async function migrationStatus(url: string): Promise<readonly MigrationState[]> {
+  const migrations = await readMigrations();
+  const client = await openLongConnection(url);
+  try {
+    const applied = await readApplied(client);
+    const known = migrations.map(({ version, name }): MigrationState => ({
+      version,
+      name,
+      state: applied.has(version) ? 'applied' : 'pending',
+    }));
+    const versions = new Set(migrations.map((migration) => migration.version));
+    const unknown = [...applied]
+      .filter((version) => !versions.has(version))
+      .map((version): MigrationState => ({ version, name: undefined, state: 'unknown' }));
+    return [...known, ...unknown].toSorted((a, b) => (a.version < b.version ? -1 : 1));
+  } catch (error) {
+    throw toStoreError(error);
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+async function findPending(
+  client: pg.Client,
+  migrations: readonly Migration[],
+): Promise<readonly Migration[]> {
+  const applied = await readApplied(client);
+  return migrations.filter((migration) => !applied.has(migration.version));
+}
+
+async function readApplied(client: pg.Client): Promise<ReadonlySet<string>> {
+  const { rows: tables } = await client.query<{ exists: boolean }>(
+    `select to_regclass('__diesel_schema_migrations') is not null as exists`,
+  );
+  if (tables[0]?.exists !== true) return new Set();
+  const { rows } = await client.query<{ version: string }>(
+    'select version from __diesel_schema_migrations',
+  );
+  return new Set(rows.map((row) => row.version));
+}
+
+async function acquireLock(client: pg.Client, { log, signal }: MigrateOptions): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    const { rows } = await client.query<{ locked: boolean }>(
+      `select pg_try_advisory_lock(${LOCK_KEY}) as locked`,
+    );
+    if (rows[0]?.locked === true) return;
+    if (attempt === 1)
+      log.info(
+        { event: 'migration-waits-for-another' },
+        'another program is migrating this database: waiting',
+      );
+    try {
+      await sleep(LOCK_POLL_MS, undefined, signal === undefined ? {} : { signal });
+    } catch {
+      throw new SuError('interrupted', 'stopped while another program was migrating the database');
+    }
+  }
+}
+
+async function apply(client: pg.Client, migration: Migration, log: StoreLog): Promise<void> {
+  try {
+    if (migration.version === UNIQUE_NONCES_VERSION) {
+      await buildUniqueNonces(client, migration, log);
+      await recordVersion(client, migration);
+    } else {
+      await applyInTransaction(client, migration);
+    }
+  } catch (error) {
+    throw migrationError(migration, error);
+  }
+  log.info({ event: 'migration-applied', version: migration.version, migration: migration.name });
+}
+
+async function applyInTransaction(client: pg.Client, migration: Migration): Promise<void> {
+  try {
+    await client.query(`begin; set local lock_timeout = ${LOCK_TIMEOUT_MS}`);
+    await client.query(
+      `create table if not exists __diesel_schema_migrations (
+         version varchar(50) primary key not null,
+         run_on timestamp not null default current_timestamp
+       )`,
+    );
+    await client.query(migration.sql);
+    await recordVersion(client, migration);
+    await client.query('commit');
+  } catch (error) {
+    // When the connection is gone the transaction is too, and the first error is the one to report.
+    await client.query('rollback').catch(() => undefined);
+    throw error;
+  }
+}
+
+async function recordVersion(client: pg.Client, migration: Migration): Promise<void> {
+  await client.query(
+    'insert into __diesel_schema_migrations (version) values ($1) on conflict do nothing',
+    [migration.version],
+  );
+}
+
+/** A migration that the server rejects has met tables that are not as its version left them. */
+function migrationError(migration: Migration, error: unknown): unknown {
+  const kind = classifyFailure(error);
+  if (sqlState(error) === undefined || kind === 'away' || kind === 'again') return error;
+  return new SuError(
+    'schema-damaged',
+    `migration ${migration.version} does not fit the tables that are there: ${describe(error)}`,
+    { cause: error, details: { version: migration.version, sqlState: sqlState(error) } },
+  );
+}

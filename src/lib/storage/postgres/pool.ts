@@ -1,0 +1,290 @@
+import pg from 'pg';
+import { SuError } from '../../errors.js';
+import type { Clock } from '../../scheduler/ports.js';
+import { classifyFailure, describe, toStoreError } from './database-errors.js';
+
+/** What this folder needs of a logger; pino's satisfies it. */
+export interface StoreLog {
+  debug(fields: object, sentence?: string): void;
+  info(fields: object, sentence?: string): void;
+  warn(fields: object, sentence?: string): void;
+  error(fields: object, sentence?: string): void;
+}
+
+export interface PoolOptions {
+  /** `postgres://…` as libpq reads it. */
+  readonly url: string;
+  readonly connections: number;
+  /** `writer` or `reader`, for the log. */
+  readonly name: string;
+  readonly clock: Clock;
+  readonly log: StoreLog;
+}
+
+/** Runs one statement; a pool, or the client of a transaction. */
+export interface Queryable {
+  query<Row extends pg.QueryResultRow>(
+    text: string,
+    values?: readonly unknown[],
+  ): Promise<pg.QueryResult<Row>>;
+}
+
+const CONNECT_TIMEOUT_MS = 5_000;
+const STATEMENT_TIMEOUT_MS = 30_000;
+const LOCK_TIMEOUT_MS = 10_000;
+const IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000;
+/** Above the server's own limit: it ends a wait for a server that has silently vanished. */
+const ANSWER_TIMEOUT_MS = 40_000;
+
+/**
+ * What a connection must not inherit from the server's, the database's or the role's defaults: an answer that is
+ * given before the disk has the commit, and an isolation in which a statement does not see what was committed
+ * while it waited for a lock. A stronger setting (remote_apply) is kept.
+ */
+const SESSION_SETTINGS = `
+  select
+    set_config('synchronous_commit',
+      case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, false),
+    set_config('default_transaction_isolation', 'read committed', false),
+    set_config('bytea_output', 'hex', false),
+    set_config('statement_timeout', '${STATEMENT_TIMEOUT_MS}', false),
+    set_config('lock_timeout', '${LOCK_TIMEOUT_MS}', false),
+    set_config('idle_in_transaction_session_timeout', '${IDLE_IN_TRANSACTION_TIMEOUT_MS}', false)`;
+
+/**
+ * Said again at each transaction, because a pooler between us and the server may hand every transaction another
+ * session.
+ */
+const BEGIN = `
+  begin isolation level read committed read write;
+  select set_config('synchronous_commit',
+    case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, true)`;
+
+/**
+ * A statement timeout that strikes while COMMIT waits for a synchronous standby turns into a success with a warning,
+ * so none is in force then; the client's own limit ends the wait with an unknown outcome instead.
+ */
+const COMMIT = 'set local statement_timeout = 0; commit';
+
+/** Thrown by `transaction` when COMMIT was sent and its answer did not come: the work may be durable or not. */
+export class UnknownCommitError extends Error {
+  constructor(cause: unknown) {
+    super(`the outcome of COMMIT is unknown: ${describe(cause)}`, { cause });
+    this.name = 'UnknownCommitError';
+  }
+}
+
+/**
+ * The connections to one database. Every failure that means "away" leaves as SuError `store-unavailable`, and is
+ * logged once when it starts and once when it ends.
+ */
+export class DatabasePool implements Queryable {
+  readonly #pool: pg.Pool;
+  readonly #name: string;
+  readonly #log: StoreLog;
+  readonly #clock: Clock;
+  #awaySince: number | undefined;
+
+  constructor(options: PoolOptions) {
+    this.#name = options.name;
+    this.#log = options.log;
+    this.#clock = options.clock;
+    this.#pool = new pg.Pool({
+      ...connectionOptions(options.url),
+      max: options.connections,
+      query_timeout: ANSWER_TIMEOUT_MS,
+      idleTimeoutMillis: 60_000,
+      onConnect: prepareSession,
+    });
+    // An idle connection that the server closes is no failure of anything: the next use opens another.
+    this.#pool.on('error', (error) => {
+      this.#log.debug({
+        event: 'database-connection-lost',
+        database: this.#name,
+        reason: describe(error),
+      });
+    });
+    // A checked-out client has no listener of the pool's; its failure reaches the query that it runs.
+    this.#pool.on('connect', (client) => client.on('error', ignoreConnectionError));
+  }
+
+  /**
+   * Runs one statement on any connection, in its own transaction.
+   * @throws SuError `store-unavailable`, `schema-damaged`; the driver's error for what is neither
+   */
+  async query<Row extends pg.QueryResultRow>(
+    text: string,
+    values: readonly unknown[] = [],
+  ): Promise<pg.QueryResult<Row>> {
+    try {
+      const result = await this.#pool.query<Row>(text, [...values]);
+      this.#noteReachable();
+      return result;
+    } catch (error) {
+      throw this.#noteFailure(error);
+    }
+  }
+
+  /**
+   * Runs `work` between BEGIN (read committed) and COMMIT on one connection, which does not leave it. Nothing is
+   * written when `work` throws.
+   * @throws UnknownCommitError when COMMIT got no answer; SuError `store-unavailable` when there was no connection;
+   * else what `work` threw, the driver's errors as they are.
+   */
+  async transaction<Result>(work: (client: Queryable) => Promise<Result>): Promise<Result> {
+    const client = await this.#connect();
+    const session = sessionOf(client);
+    let broken: Error | undefined;
+    try {
+      await client.query(BEGIN);
+      const result = await work(session);
+      await commit(client);
+      this.#noteReachable();
+      return result;
+    } catch (error) {
+      broken = await rollBack(client, error);
+      this.#noteFailure(error instanceof UnknownCommitError ? error.cause : error);
+      throw error;
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  /**
+   * Runs `work` in a transaction that is always taken back: to learn whether the database would accept it.
+   * @throws what `work` threw
+   */
+  async rehearse(work: (client: Queryable) => Promise<void>): Promise<void> {
+    const client = await this.#connect();
+    let broken: Error | undefined;
+    try {
+      await client.query(BEGIN);
+      await work(sessionOf(client));
+      await client.query('rollback');
+    } catch (error) {
+      broken = await rollBack(client, error);
+      throw error;
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  /** Waits for the queries that run and closes every connection. */
+  async close(): Promise<void> {
+    if (!this.#pool.ending) await this.#pool.end();
+  }
+
+  async #connect(): Promise<pg.PoolClient> {
+    try {
+      return await this.#pool.connect();
+    } catch (error) {
+      throw this.#noteFailure(error);
+    }
+  }
+
+  #noteFailure(error: unknown): unknown {
+    if (classifyFailure(error) === 'away' && this.#awaySince === undefined) {
+      this.#awaySince = this.#clock();
+      this.#log.error(
+        { event: 'database-away', database: this.#name, reason: describe(error) },
+        'the database cannot be reached or does not answer: what needs it is refused meanwhile',
+      );
+    }
+    return toStoreError(error);
+  }
+
+  #noteReachable(): void {
+    if (this.#awaySince === undefined) return;
+    const awayMs = this.#clock() - this.#awaySince;
+    this.#awaySince = undefined;
+    this.#log.info(
+      { event: 'database-back', database: this.#name, awayMs },
+      'the database is back',
+    );
+  }
+}
+
+/**
+ * A connection outside the pools, for work that may take long (migrations): no limits on its statements.
+ * @throws SuError `store-unavailable`
+ */
+export async function openLongConnection(url: string): Promise<pg.Client> {
+  const client = new pg.Client(connectionOptions(url));
+  client.on('error', ignoreConnectionError);
+  try {
+    await client.connect();
+    await client.query(SESSION_SETTINGS);
+    await client.query(
+      'set statement_timeout = 0; set lock_timeout = 0; set idle_in_transaction_session_timeout = 0',
+    );
+    return client;
+  } catch (error) {
+    await client.end().catch(ignoreConnectionError);
+    throw toStoreError(error);
+  }
+}
+
+function connectionOptions(url: string): pg.ClientConfig {
+  return {
+    connectionString: asLibpqReadsIt(url),
+    fallback_application_name: 'su',
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+  };
+}
+
+/**
+ * The reference reads DATABASE_URL with libpq, for which `sslmode=require` encrypts without checking the certificate;
+ * the driver would check it and refuse databases that worked until now. `sslmode=verify-full` checks it in both.
+ */
+function asLibpqReadsIt(url: string): string {
+  if (!/[?&]sslmode=/.test(url) || /[?&]uselibpqcompat=/.test(url)) return url;
+  return `${url}&uselibpqcompat=true`;
+}
+
+async function prepareSession(client: pg.ClientBase): Promise<void> {
+  await client.query(SESSION_SETTINGS);
+}
+
+function sessionOf(client: pg.PoolClient): Queryable {
+  return {
+    query: async <Row extends pg.QueryResultRow>(text: string, values: readonly unknown[] = []) =>
+      client.query<Row>(text, [...values]),
+  };
+}
+
+async function commit(client: pg.PoolClient): Promise<void> {
+  let answer: unknown;
+  try {
+    // Two statements, hence two results, which the driver's types do not know.
+    answer = await client.query(COMMIT);
+  } catch (error) {
+    throw new UnknownCommitError(error);
+  }
+  const last: unknown = Array.isArray(answer) ? answer.at(-1) : answer;
+  const command = (last as pg.QueryResult | undefined)?.command;
+  if (command !== 'COMMIT') {
+    throw new SuError(
+      'invariant',
+      `a transaction ended with ${command ?? 'no answer'} in place of COMMIT`,
+    );
+  }
+}
+
+/** The error that makes the connection unusable, undefined when it can go back to the pool. */
+async function rollBack(client: pg.PoolClient, error: unknown): Promise<Error | undefined> {
+  const reason = error instanceof Error ? error : new Error(String(error));
+  if (error instanceof UnknownCommitError || classifyFailure(error) === 'away') return reason;
+  try {
+    await client.query('rollback');
+    return undefined;
+  } catch {
+    // The connection is gone, and with it the transaction; what made `work` fail is the better error.
+    return reason;
+  }
+}
+
+function ignoreConnectionError(): void {
+  // Intended: the query in flight, or the next one, reports the same failure to its caller.
+}

@@ -1,0 +1,194 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SuError, isSuError } from '../../errors.js';
+import type { Id } from '../../protocol/ids.js';
+import type { Tag } from '../../protocol/tags.js';
+import type {
+  Head,
+  Receipt,
+  ReceiptQuery,
+  Run,
+  RunOutcome,
+  ScheduleStore,
+} from '../../scheduler/ports.js';
+import { appendRuns, type AppendOptions, type RunResult } from './append.js';
+import { classifyFailure, describe, toStoreError, violatedConstraint } from './database-errors.js';
+import { readHeads } from './heads.js';
+import { UnknownCommitError, type DatabasePool, type StoreLog } from './pool.js';
+import { findReceipts } from './receipts.js';
+import { bundleOfProcess } from './rows.js';
+
+export interface ScheduleStoreOptions extends AppendOptions {
+  readonly writer: DatabasePool;
+  readonly log: StoreLog;
+  /** Throws SuError while the database is not open and migrated. */
+  readonly checkReady: () => void;
+}
+
+/** A transaction that lost a deadlock or a serialization conflict is run again so many times. */
+const ATTEMPTS_MAX = 5;
+const RETRY_DELAY_MS = 10;
+
+/** The writer's side of the log on PostgreSQL: what `ScheduleStore` promises. */
+export class PostgresScheduleStore implements ScheduleStore {
+  readonly #writer: DatabasePool;
+  readonly #log: StoreLog;
+  readonly #options: AppendOptions;
+  readonly #checkReady: () => void;
+  /** Settles with the last append that was begun, and never rejects. */
+  #lastAppend: Promise<unknown> = Promise.resolve();
+
+  constructor({ writer, log, checkReady, leaseMs }: ScheduleStoreOptions) {
+    this.#writer = writer;
+    this.#log = log;
+    this.#options = { leaseMs };
+    this.#checkReady = checkReady;
+  }
+
+  /**
+   * The commit of `#commitTogether` is the write's commit point: an entry is scheduled from then on. Appends run one
+   * after the other, so that one may continue what the one before it writes.
+   */
+  async append(runs: readonly Run[]): Promise<readonly RunOutcome[]> {
+    if (runs.length === 0) return [];
+    try {
+      this.#checkReady();
+    } catch (error) {
+      return unknownFor(runs, error);
+    }
+    const append = this.#lastAppend.then(() => this.#appendBatch(runs));
+    // Whoever asked for it gets its failure; for those behind it, it only is over.
+    this.#lastAppend = append.catch(() => undefined);
+    return append;
+  }
+
+  async readHeads(processIds: readonly Id[]): Promise<readonly (Head | undefined)[]> {
+    this.#checkReady();
+    const heads = await readHeads(this.#writer, processIds);
+    return processIds.map((id) => heads.get(id));
+  }
+
+  async findReceipts(queries: readonly ReceiptQuery[]): Promise<readonly (Receipt | undefined)[]> {
+    this.#checkReady();
+    return findReceipts(this.#writer, queries);
+  }
+
+  async findProcessTags(processId: Id): Promise<readonly Tag[] | undefined> {
+    this.#checkReady();
+    const { rows } = await this.#writer.query<{ process_id: string; bundle: Buffer }>(
+      'select process_id, bundle from processes where process_id = $1',
+      [processId],
+    );
+    const row = rows[0];
+    return row === undefined ? undefined : bundleOfProcess(row).item?.tags;
+  }
+
+  /**
+   * One transaction for all runs. When the database refuses something in it for its content, because a unique key is
+   * taken, or when a process's stored head is damaged, the halves are tried on their own until the run to blame
+   * stands alone: the others lose nothing.
+   */
+  async #appendBatch(runs: readonly Run[]): Promise<readonly RunOutcome[]> {
+    try {
+      return await this.#commitTogether(runs);
+    } catch (error) {
+      const kind = classifyFailure(error);
+      const [run] = runs;
+      const concernsOneRun =
+        kind === 'content' || kind === 'taken' || isSuError(error, 'invariant');
+      if (run === undefined || !concernsOneRun) return unknownFor(runs, error);
+      if (runs.length > 1) return this.#appendHalves(runs);
+      if (kind === 'taken') return [this.#movedBy(run, error)];
+      return [kind === 'content' ? await this.#refuse(run, error) : unknown(error)];
+    }
+  }
+
+  async #appendHalves(runs: readonly Run[]): Promise<readonly RunOutcome[]> {
+    const middle = Math.ceil(runs.length / 2);
+    // One after the other: the second half must not wait for connections that the first one needs.
+    const first = await this.#appendBatch(runs.slice(0, middle));
+    const second = await this.#appendBatch(runs.slice(middle));
+    return [...first, ...second];
+  }
+
+  async #commitTogether(runs: readonly Run[]): Promise<readonly RunResult[]> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#writer.transaction((client) => appendRuns(client, runs, this.#options));
+      } catch (error) {
+        if (classifyFailure(error) !== 'again' || attempt === ATTEMPTS_MAX) throw error;
+        this.#log.warn({ event: 'append-repeated', attempt, reason: describe(error) });
+        await sleep(RETRY_DELAY_MS * attempt * (1 + Math.random()));
+      }
+    }
+  }
+
+  /** Another program, one without our locks, took the place or the id in between. */
+  #movedBy(run: Run, error: unknown): RunOutcome {
+    this.#log.warn(
+      {
+        event: 'append-lost-to-another-writer',
+        processId: run.processId,
+        constraint: violatedConstraint(error),
+        reason: describe(error),
+      },
+      'another program wrote to this process',
+    );
+    return { status: 'moved' };
+  }
+
+  /** Finds the first entry that the database does not accept, by rehearsing ever shorter beginnings of the run. */
+  async #refuse(run: Run, cause: unknown): Promise<RunOutcome> {
+    let accepted = 0;
+    let refused = run.entries.length;
+    let error = cause;
+    while (refused - accepted > 1) {
+      const middle = Math.floor((accepted + refused) / 2);
+      const failure = await this.#rehearse({ ...run, entries: run.entries.slice(0, middle) });
+      if (failure === undefined) {
+        accepted = middle;
+      } else if (classifyFailure(failure) === 'content') {
+        refused = middle;
+        error = failure;
+      } else {
+        return unknown(failure);
+      }
+    }
+    const message = `the database cannot store entry ${run.entries[refused - 1]?.messageId ?? ''}`;
+    const details = { processId: run.processId, reason: describe(error) };
+    return {
+      status: 'refused',
+      index: refused - 1,
+      error: new SuError('refused-by-store', message, { cause: error, details }),
+    };
+  }
+
+  async #rehearse(run: Run): Promise<unknown> {
+    try {
+      await this.#writer.rehearse(async (client) => {
+        await appendRuns(client, [run], this.#options);
+      });
+      return undefined;
+    } catch (error) {
+      return error;
+    }
+  }
+}
+
+function unknownFor(runs: readonly Run[], error: unknown): readonly RunOutcome[] {
+  const outcome = unknown(error);
+  return runs.map(() => outcome);
+}
+
+function unknown(failure: unknown): RunOutcome {
+  const error = failure instanceof UnknownCommitError ? failure.cause : failure;
+  const known = toStoreError(error);
+  if (known instanceof SuError) return { status: 'unknown', error: known };
+  // A server error that no table of ours names: nothing was committed, but what it means is not known either.
+  return {
+    status: 'unknown',
+    error: new SuError('store-unavailable', 'the database could not store the entry', {
+      cause: error,
+      details: { reason: describe(error) },
+    }),
+  };
+}

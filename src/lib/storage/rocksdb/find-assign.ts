@@ -1,0 +1,23 @@
+import { idFromBytes } from '../../protocol/ids.js';
+import type { Receipt, ReceiptQuery } from '../../scheduler/ports.js';
+import type { Database } from './database.js';
+import { assignDigest, assignKey, timestampOfAssignKey } from './keys.js';
+
+/**
+ * The first assignment of a transaction that counts as the same assign: same process, same exclude list, and not
+ * before the window.
+ *
+ * @throws SuError `store-unavailable`
+ */
+export function findFirstAssign(
+  database: Database,
+  query: Extract<ReceiptQuery, { kind: 'assign' }>,
+): Receipt | undefined {
+  const digest = assignDigest(query);
+  const [row] = database.readFew('default', {
+    gte: assignKey(digest, Math.max(0, Math.ceil(query.since)), 0),
+    lte: assignKey(digest, Number.MAX_SAFE_INTEGER, 0),
+    limit: 1,
+  });
+  return row && { id: idFromBytes(row[1]), timestamp: timestampOfAssignKey(row[0]) };
+}

@@ -1,0 +1,43 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { invariant } from '../../errors.js';
+import { BatchWriter } from './batch-writer.js';
+import { codeOf, Database, describeCause } from './database.js';
+import type { FromWriter, ToWriter, WriterData } from './write-request.js';
+
+/*
+ * The thread of all writes: a flush blocks the thread it is asked on. It is the entry of a worker and is never
+ * imported for its code. It does not close the database: only the thread that opened it may.
+ */
+
+const port = parentPort;
+invariant(port !== null, 'the writer runs in a worker thread');
+
+const answer = (message: FromWriter): void => port.postMessage(message);
+const { handle, headsMax } = workerData as WriterData;
+
+async function handleMessage(writer: BatchWriter, message: ToWriter): Promise<void> {
+  if (message.type === 'stop') {
+    port?.close();
+    return;
+  }
+  try {
+    answer({ type: 'written', answers: await writer.write(message.requests) });
+  } catch (error) {
+    // Whatever failed, the batch may be stored: whoever asked closes and opens the database before trusting a read.
+    answer({ type: 'failed', reason: describeCause(error), code: codeOf(error) });
+  }
+}
+
+async function start(): Promise<void> {
+  try {
+    const writer = new BatchWriter(await Database.attach(handle), headsMax);
+    port?.on('message', (message: ToWriter) => void handleMessage(writer, message));
+    answer({ type: 'ready' });
+  } catch (error) {
+    answer({ type: 'failed', reason: describeCause(error), code: codeOf(error) });
+    port?.close();
+  }
+}
+
+// Its failures are answers.
+void start();
