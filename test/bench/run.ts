@@ -102,7 +102,7 @@ async function main(): Promise<void> {
       await writeFile(flags.json, `${JSON.stringify({ machine, sign, figures }, undefined, 2)}\n`);
     }
   } finally {
-    for (const close of closing.reverse()) await close();
+    for (const close of closing.toReversed()) await close();
   }
 }
 

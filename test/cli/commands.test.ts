@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -123,43 +123,57 @@ describe('su in a folder', () => {
 
 describe('su serve su --local', () => {
   let cwd = '';
-  before(() => {
-    cwd = mkdtempSync(join(tmpdir(), 'su-cli-'));
-  });
-  after(() => {
-    chmodSync(cwd, 0o700);
-    rmSync(cwd, { recursive: true });
-  });
+  let child: ReturnType<typeof spawnSu>;
+  let exited: Promise<unknown>;
+  let output = '';
 
-  it('makes a wallet, answers the operator beside it, and ends with 0 on SIGTERM', async function () {
+  before(async function () {
     this.timeout(90_000);
-    const child = spawnSu(['serve', 'su', '0', '--local'], { cwd });
-    const exited = once(child, 'close');
-    let output = '';
+    cwd = mkdtempSync(join(tmpdir(), 'su-cli-'));
+    child = spawnSu(['serve', 'su', '0', '--local'], { cwd });
+    exited = once(child, 'close');
     const opened = new Promise<void>((resolve, reject) => {
       const onData = (chunk: Buffer): void => {
         output += chunk.toString();
-        if (/http:\/\/127\.0\.0\.1:\d+/.test(output)) resolve();
+        if (/^Listening|"event":"serving"/im.test(output)) resolve();
       };
       child.stdout.on('data', onData);
       child.stderr.on('data', onData);
       void exited.then(() => reject(new Error(output)), reject);
     });
     await opened;
+  });
+  after(async () => {
+    child.kill('SIGKILL');
+    await exited;
+    rmSync(cwd, { recursive: true });
+  });
 
+  it('makes a wallet that only its owner can read, and shows its address', async () => {
     expect(statSync(join(cwd, 'su-data', 'wallet.json')).mode & 0o777).to.equal(0o600);
-    const wallet = await runSu(['wallet:info', '--local', '--json'], { cwd });
-    expect(JSON.parse(wallet.stdout)).to.include({ keyBits: 4096 });
-    expect(wallet.stdout).to.not.include('"d"');
-    const { address } = JSON.parse(wallet.stdout) as { address: string };
-    expect((await runSu(['wallet:info', '--local'], { cwd })).stdout).to.include(address);
+    const { stdout } = await runSu(['wallet:info', '--local', '--json'], { cwd });
+    const wallet = JSON.parse(stdout) as { address: string };
+    expect(wallet).to.have.all.keys('address', 'keyBits', 'file').and.include({ keyBits: 4096 });
+    expect(output).to.include(wallet.address);
+    expect((await runSu(['wallet:info', '--local'], { cwd })).stdout).to.include(wallet.address);
+  });
 
+  it('answers the outbox commands beside it', async () => {
     const list = await runSu(['outbox:list', '--json'], { cwd });
     expect(list.status, list.stderr).to.equal(0);
     expect(JSON.parse(list.stdout)).to.deep.equal({ pending: 0, parked: 0, rows: [] });
     const retry = await runSu(['outbox:retry', '--all'], { cwd });
     expect(retry).to.include({ status: 0, stdout: '0 made due\n' });
+    const unknown = await runSu(['outbox:retry', 'no-such-key'], { cwd });
+    expect(unknown).to.include({ status: 1, stderr: 'su: 1 of 1 keys name no parked row\n' });
+  });
 
+  it('keeps its folder from a second server', async () => {
+    const second = await runSu(['serve', 'su', '0', '--local'], { cwd });
+    expect(second.status, second.stderr).to.equal(2);
+  });
+
+  it('ends with 0 on SIGTERM', async () => {
     child.kill('SIGTERM');
     expect(await exited).to.deep.equal([0, null]);
   });

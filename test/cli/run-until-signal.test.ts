@@ -81,6 +81,16 @@ describe('runUntilSignal', () => {
     expect(reason).to.have.property('message', 'the socket broke');
   });
 
+  it('takes the echo of a signal, as npm passes it on, for the same signal', async () => {
+    const recorder = makeProgram();
+    const done = run(recorder);
+    const listener = process.listeners('SIGINT').at(-1);
+    listener?.('SIGINT');
+    listener?.('SIGINT');
+    await done;
+    expect(recorder.events).to.deep.equal(['SIGINT', 'open', 'close']);
+  });
+
   it('ends at once on a second signal, with the status a shell gives it', async () => {
     const module = new URL('../../src/lib/cli/run-until-signal.ts', import.meta.url).href;
     const script = `
@@ -105,7 +115,8 @@ describe('runUntilSignal', () => {
     await once(child.stdout, 'data');
     child.kill('SIGINT');
     await once(child.stdout, 'data');
-    child.kill('SIGINT');
+    const again = setInterval(() => child.kill('SIGINT'), 100);
+    void exited.finally(() => clearInterval(again));
     expect(await exited).to.deep.equal([130, null]);
   });
 });

@@ -115,7 +115,9 @@ async function hold(url: string, conversation: Conversation): Promise<Held> {
       logs = await readLogs(url, conversation);
       entries = new Map([...logs.values()].flat().map(({ key, edge }) => [key, edge]));
     }
-    answers.push(await send(url, exchange, translatePath({ conversation, entries }, exchange.path)));
+    answers.push(
+      await send(url, exchange, translatePath({ conversation, entries }, exchange.path)),
+    );
   }
   const logsAtEnd = await readLogs(url, conversation);
   return { conversation, answers, logs, logsAtEnd, entries, startedAt, endedAt: Date.now() };

@@ -82,7 +82,7 @@ describe('http/error-status', () => {
 
   it('survives what is not even an Error', async () => {
     // A library may throw anything.
-    app.submit.answer = () => Promise.reject('text' as unknown as Error);
+    app.submit.answer = () => Promise.reject('text');
     const response = await fetch(app.url, { method: 'POST', body: 'item' });
     expect([response.status, await response.text()]).to.deep.equal([
       500,

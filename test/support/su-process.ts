@@ -32,7 +32,15 @@ export async function startSu(options: SuProcessOptions): Promise<SuProcess> {
   const child = spawn(
     options.node ?? process.execPath,
     [ENTRY, 'serve', 'su', '0', '--host', '127.0.0.1', ...args],
-    { cwd, env: { PATH: process.env['PATH'], ...options.env }, stdio: ['ignore', 'pipe', 'pipe'] },
+    {
+      cwd,
+      env: {
+        PATH: process.env['PATH'],
+        NODE_V8_COVERAGE: process.env['NODE_V8_COVERAGE'],
+        ...options.env,
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
   );
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));

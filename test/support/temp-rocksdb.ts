@@ -7,7 +7,7 @@ import { openRocksdbStore, type RocksdbStore } from '../../src/lib/storage/rocks
 /** A data folder of its own for a test, with a clock that only the test moves. */
 export interface TempRocksdb {
   readonly folder: string;
-  /** What stores on the folder have logged. */
+  /** The events that stores on the folder have logged. */
   readonly logged: readonly string[];
   now(): number;
   open(options?: { readonly processCacheSize?: number }): Promise<RocksdbStore>;
@@ -20,7 +20,9 @@ export async function makeTempRocksdb(leaseMs: number): Promise<TempRocksdb> {
   const folder = await mkdtemp(join(tmpdir(), 'su-rocksdb-'));
   let now = 1_700_000_000_000;
   const logged: string[] = [];
-  const note = (_fields: object, event: string): void => void logged.push(event);
+  const note = (fields: object): void => {
+    if ('event' in fields) logged.push(String(fields.event));
+  };
   const log: StoreLog = { info: note, warn: note, error: note };
   return {
     folder,

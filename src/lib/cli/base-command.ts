@@ -1,5 +1,5 @@
 import { Command } from '@oclif/core';
-import { type ErrorCode, isSuError } from '../errors.js';
+import type { ErrorCode, SuError } from '../errors.js';
 
 /** What the exit status of every command means; the help texts and the README say the same. */
 export const EXIT_STATUS_MEANINGS = {
@@ -64,7 +64,7 @@ export interface Failure {
 
 /** Turns anything thrown into a sentence and an exit status; an error nobody foresaw is a bug of ours. */
 export function describeFailure(error: unknown): Failure {
-  if (isSuError(error)) {
+  if (isForeseen(error)) {
     return { status: EXIT_STATUSES[error.code], sentence: error.message, code: error.code };
   }
   if (!(error instanceof Error)) {
@@ -80,6 +80,12 @@ export function describeFailure(error: unknown): Failure {
     return { status: 2, sentence: error.message, code };
   }
   return { status: 70, sentence: `a bug of this program: ${error.message}`, code: 'unknown' };
+}
+
+/** By name and code: where the sources run through a loader, a module and its classes may exist twice. */
+function isForeseen(error: unknown): error is SuError {
+  const { name, code } = (error ?? {}) as { name?: unknown; code?: unknown };
+  return name === 'SuError' && typeof code === 'string' && code in EXIT_STATUSES;
 }
 
 /** The parser spreads a sentence over lines, and ends with one on `--help`. */

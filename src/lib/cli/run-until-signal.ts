@@ -16,6 +16,12 @@ export interface RunOptions<Program extends Running> {
   readonly closeDeadlineMs: number;
 }
 
+/**
+ * One Ctrl-C under `npm start`, or one signal to its process group, arrives twice: from the terminal, and passed on by
+ * npm. Only what comes later than this is a second word of the operator.
+ */
+const ECHO_MS = 300;
+
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
 /**
@@ -46,15 +52,18 @@ function catchSignals(onFirst: (signal: NodeJS.Signals) => void): {
   readonly first: Promise<void>;
   release(): void;
 } {
-  let told = false;
+  let toldAt: number | undefined;
   let tell: () => void = () => undefined;
   const first = new Promise<void>((resolve) => {
     tell = resolve;
   });
   const onSignal = (signal: NodeJS.Signals): void => {
-    // The operator's second word is "now": nothing is waited for, the next start recovers from the store.
-    if (told) process.exit(SIGNALS[signal as keyof typeof SIGNALS]);
-    told = true;
+    if (toldAt !== undefined) {
+      if (performance.now() - toldAt < ECHO_MS) return;
+      // The operator's second word is "now": nothing is waited for, the next start recovers from the store.
+      process.exit(SIGNALS[signal as keyof typeof SIGNALS]);
+    }
+    toldAt = performance.now();
     onFirst(signal);
     tell();
   };

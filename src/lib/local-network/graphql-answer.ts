@@ -1,7 +1,7 @@
-import { SuError } from '../errors.js';
 import { toBase64Url } from '../protocol/ids.js';
 import { parseQuery } from './graphql-reader.js';
 import type { Query, QueryField, QueryValue } from './graphql-reader.js';
+import { checkFields, refusal } from './graphql-shape.js';
 import { markOf } from './item-index.js';
 import type { IndexEntry, Marked } from './item-index.js';
 import type { LocalChain } from './local-chain.js';
@@ -50,8 +50,9 @@ export async function answerQuery(
   request: { readonly query: string; readonly variables: Readonly<Record<string, unknown>> },
 ): Promise<Record<string, unknown>> {
   const query = parseQuery(request.query);
+  checkFields(query.fields);
   const scope: Scope = { query, variables: request.variables };
-  const answer: Record<string, unknown> = {};
+  const answer: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
   for (const field of query.fields) {
     if (!isWanted(field, scope)) continue;
     const args = resolveArguments(field, scope);
@@ -74,7 +75,6 @@ async function readRoot(
     const item = await network.store.findItem(typeof args['id'] === 'string' ? args['id'] : '');
     return item === undefined ? null : nodeOf(network, item);
   }
-  if (name !== 'transactions') throw refusal(`the field "${name}" is not supported`);
   const filter = readFilter(args);
   const found: StoredItem[] = [];
   for (const entry of candidates(network.store, filter)) {
@@ -240,23 +240,16 @@ export function contentTypeTag(item: Pick<StoredItem, 'tags'>): string | undefin
   return item.tags.find(({ name }) => name.toLowerCase() === 'content-type')?.value;
 }
 
-/** Only what was asked for. */
+/** Only what was asked for; that it exists is checked before. */
 function project(field: QueryField, value: Plain, scope: Scope): Plain {
   if (value === null || value === undefined) return null;
-  if (Array.isArray(value))
+  if (Array.isArray(value)) {
     return (value as readonly Plain[]).map((each) => project(field, each, scope));
-  if (typeof value !== 'object') {
-    if (field.fields !== undefined)
-      throw refusal(`the field "${field.name}" has no fields of its own`);
-    return value;
   }
-  if (field.fields === undefined)
-    throw refusal(`of the field "${field.name}" it is not said what is wanted`);
-  const answer: Record<string, Plain> = {};
+  if (typeof value !== 'object' || field.fields === undefined) return value;
+  const answer: Record<string, Plain> = Object.create(null) as Record<string, Plain>;
   for (const inner of field.fields) {
     if (!isWanted(inner, scope)) continue;
-    if (!Object.hasOwn(value, inner.name))
-      throw refusal(`the field "${inner.name}" is not supported`);
     answer[inner.alias] = project(inner, (value as PlainObject)[inner.name], scope);
   }
   return answer;
@@ -320,8 +313,4 @@ function objectOf(value: Plain, name: string): PlainObject {
   if (typeof value !== 'object' || Array.isArray(value))
     throw refusal(`"${name}" is not an object`);
   return value as PlainObject;
-}
-
-function refusal(why: string): SuError {
-  return new SuError('invalid-request', `the query cannot be answered: ${why}`);
 }

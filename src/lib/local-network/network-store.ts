@@ -91,7 +91,7 @@ export class NetworkStore {
    */
   async acceptTransaction(body: Uint8Array): Promise<IndexEntry> {
     const payload = await acceptTransaction(body);
-    return this.#append('transaction', payload);
+    return this.#once(describeTransaction(payload).id, () => this.#append('transaction', payload));
   }
 
   /** An item without its data, undefined when it is not known. */

@@ -34,7 +34,7 @@ type Fields = Readonly<Record<(typeof TEXT_FIELDS)[number], string>> & {
  *
  * @throws SuError `invalid-data-item`, `invalid-signature`
  */
-export async function acceptTransaction(body: Uint8Array): Promise<Uint8Array> {
+export async function acceptTransaction(body: Uint8Array): Promise<Buffer> {
   const { data, ...fields } = parseFields(body);
   const content = fromBase64Url(data);
   if (String(content.length) !== fields.data_size) {

@@ -2,16 +2,17 @@ import { expect } from 'chai';
 import { toBase64Url } from '../../../src/lib/protocol/ids.js';
 import type { Id } from '../../../src/lib/protocol/ids.js';
 import type { LogEntry, NewEntry, RangeQuery } from '../../../src/lib/scheduler/ports.js';
-import { collect, useStore, type MakePlace } from './open-store.js';
+import { collect, useStore, type MakePlace, type StoreInUse } from './open-store.js';
 import { newLog, randomId, randomItem, runOf } from './log-builder.js';
 
 /** What LogReader promises, whatever it is made of. */
 export function describeLogReader(name: string, makePlace: MakePlace): void {
   describe(`LogReader on ${name}`, () => {
-    describeRanges(makePlace);
-    describeSizes(makePlace);
-    describeSingleEntries(makePlace);
-    describeProcesses(makePlace);
+    const opened = useStore(makePlace, 'shared');
+    describeRanges(opened);
+    describeSizes(opened);
+    describeSingleEntries(opened);
+    describeProcesses(opened);
   });
 }
 
@@ -38,8 +39,7 @@ const all = (processId: Id): RangeQuery => ({
   showAnchor: false,
 });
 
-function describeRanges(makePlace: MakePlace): void {
-  const opened = useStore(makePlace);
+function describeRanges(opened: StoreInUse): void {
   const read = (query: RangeQuery): Promise<LogEntry[]> =>
     collect(opened.current.reader.readRange(query));
 
@@ -177,9 +177,7 @@ function describeRanges(makePlace: MakePlace): void {
   });
 }
 
-function describeSizes(makePlace: MakePlace): void {
-  const opened = useStore(makePlace);
-
+function describeSizes(opened: StoreInUse): void {
   it('reads a long log in bounded pieces, each entry once', async () => {
     const { builder, run } = await newLog(2500);
     await opened.current.store.append([run]);
@@ -232,9 +230,7 @@ function describeSizes(makePlace: MakePlace): void {
   });
 }
 
-function describeSingleEntries(makePlace: MakePlace): void {
-  const opened = useStore(makePlace);
-
+function describeSingleEntries(opened: StoreInUse): void {
   it('finds the latest entry, undefined when there is no message', async () => {
     const { builder, run } = await newLog(0);
     await opened.current.store.append([run]);
@@ -296,9 +292,7 @@ function describeSingleEntries(makePlace: MakePlace): void {
   });
 }
 
-function describeProcesses(makePlace: MakePlace): void {
-  const opened = useStore(makePlace);
-
+function describeProcesses(opened: StoreInUse): void {
   it('finds a process with its own entry and its record', async () => {
     const { builder, run, entries } = await newLog(1);
     await opened.current.store.append([run]);

@@ -28,24 +28,54 @@ export type MakePlace = (leaseMs: number) => Promise<StorePlace>;
 
 export const LEASE_MS = 1000;
 
-/** The store of the running test: a new place before each test, closed and removed after it. */
-export function useStore(makePlace: MakePlace): {
+export interface StoreInUse {
   readonly current: OpenStore;
   readonly place: StorePlace;
   reopen(): Promise<void>;
-} {
+}
+
+/**
+ * The store of the running test.
+ *
+ * @param sharing `fresh`: an empty place for each test. `shared`: one for all tests of the group, for tests
+ *   that look only at processes of their own; a store that a test has closed is opened again.
+ */
+export function useStore(makePlace: MakePlace, sharing: 'fresh' | 'shared'): StoreInUse {
   let place: StorePlace | undefined;
   let opened: OpenStore | undefined;
-  beforeEach(async () => {
-    place = await makePlace(LEASE_MS);
-    opened = await place.open();
-  });
-  afterEach(async () => {
+  let isClosed = false;
+
+  async function open(): Promise<void> {
+    place ??= await makePlace(LEASE_MS);
+    if (opened !== undefined) return;
+    const store = await place.open();
+    opened = {
+      ...store,
+      close: async () => {
+        isClosed = true;
+        await store.close();
+      },
+    };
+  }
+
+  async function close(): Promise<void> {
     await opened?.close();
-    await place?.destroy();
     opened = undefined;
+    isClosed = false;
+  }
+  async function destroy(): Promise<void> {
+    await close();
+    await place?.destroy();
     place = undefined;
+  }
+
+  beforeEach(async function openBefore() {
+    this.timeout(30_000);
+    if (isClosed) await close();
+    await open();
   });
+  if (sharing === 'fresh') afterEach(destroy);
+  else after(destroy);
   return {
     get current(): OpenStore {
       if (opened === undefined) throw new Error('no store is open: use it within a test');
@@ -56,9 +86,8 @@ export function useStore(makePlace: MakePlace): {
       return place;
     },
     async reopen() {
-      await opened?.close();
-      opened = undefined;
-      opened = await this.place.open();
+      await close();
+      await open();
     },
   };
 }

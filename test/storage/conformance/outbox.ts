@@ -8,17 +8,24 @@ import {
   type Run,
 } from '../../../src/lib/scheduler/ports.js';
 import type { OutboxListing, OutboxRow } from '../../../src/lib/uploader/ports.js';
-import { LEASE_MS, useStore, type MakePlace, type OpenStore } from './open-store.js';
+import {
+  LEASE_MS,
+  useStore,
+  type MakePlace,
+  type OpenStore,
+  type StoreInUse,
+} from './open-store.js';
 import { newLog, randomId, runOf } from './log-builder.js';
 
 /** What Outbox promises, whatever it is made of. */
 export function describeOutbox(name: string, makePlace: MakePlace): void {
   describe(`Outbox on ${name}`, () => {
-    describeClaims(makePlace);
-    describeSettlements(makePlace);
-    describeUploads(makePlace);
-    describeListings(makePlace);
-    describeLongQueues(makePlace);
+    const opened = useStore(makePlace, 'fresh');
+    describeClaims(opened);
+    describeSettlements(opened);
+    describeUploads(opened);
+    describeListings(opened);
+    describeLongQueues(opened);
   });
 }
 
@@ -35,9 +42,7 @@ const keysOf = (rows: readonly OutboxRow[]): string[] => rows.map(({ key }) => k
 
 const everything = { state: 'all', afterKey: undefined, limit: 1000 } as const;
 
-function describeClaims(makePlace: MakePlace): void {
-  const opened = useStore(makePlace);
-
+function describeClaims(opened: StoreInUse): void {
   it('leases what an append queued to its caller, and gives it out once the lease has run out', async () => {
     const { run, entries, builder } = await newLog(2);
     const keys = await append(opened.current, run);
@@ -92,9 +97,7 @@ function describeClaims(makePlace: MakePlace): void {
   });
 }
 
-function describeSettlements(makePlace: MakePlace): void {
-  const opened = useStore(makePlace);
-
+function describeSettlements(opened: StoreInUse): void {
   it('removes a row that is done, for ever, and takes a second settlement of it as nothing', async () => {
     const { run } = await newLog(1);
     const [first, second] = (await append(opened.current, run)) as [string, string];
@@ -215,9 +218,7 @@ function describeSettlements(makePlace: MakePlace): void {
   });
 }
 
-function describeUploads(makePlace: MakePlace): void {
-  const opened = useStore(makePlace);
-
+function describeUploads(opened: StoreInUse): void {
   /** The row of an entry, claimed. */
   async function rowOf(entry: NewEntry): Promise<OutboxRow> {
     await opened.place.pass(LEASE_MS + 1);
@@ -275,9 +276,7 @@ function describeUploads(makePlace: MakePlace): void {
   });
 }
 
-function describeListings(makePlace: MakePlace): void {
-  const opened = useStore(makePlace);
-
+function describeListings(opened: StoreInUse): void {
   it('lists rows by state, in key order, page after page', async () => {
     const { run } = await newLog(9);
     const keys = await append(opened.current, run);
@@ -317,9 +316,7 @@ function describeListings(makePlace: MakePlace): void {
   });
 }
 
-function describeLongQueues(makePlace: MakePlace): void {
-  const opened = useStore(makePlace);
-
+function describeLongQueues(opened: StoreInUse): void {
   it('drains a queue of thousands that was left by an earlier run, each row once, while new ones arrive', async () => {
     const { run, builder } = await newLog(3000);
     await append(opened.current, run);

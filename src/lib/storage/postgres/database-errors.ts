@@ -17,6 +17,8 @@ export type FailureKind =
 
 /** SQLSTATEs whose class alone would mislead. 2200H is a sequence that has run out, which no message is to blame for. */
 const KIND_BY_STATE: Readonly<Record<string, FailureKind>> = {
+  // Said by a standby that is asked to write.
+  '0A000': 'away',
   '2200H': 'away',
   '23502': 'content',
   '23503': 'taken',

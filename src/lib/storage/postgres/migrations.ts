@@ -38,8 +38,7 @@ const LOCK_TIMEOUT_MS = 10_000;
  */
 export async function migrate(options: MigrateOptions): Promise<readonly string[]> {
   const migrations = await readMigrations();
-  const client = await openLongConnection(options.url);
-  try {
+  return withConnection(options.url, async (client) => {
     if ((await findPending(client, migrations)).length === 0) {
       await checkSchema(client);
       return [];
@@ -50,12 +49,7 @@ export async function migrate(options: MigrateOptions): Promise<readonly string[
     for (const migration of pending) await apply(client, migration, options.log);
     await checkSchema(client);
     return pending.map((migration) => migration.version);
-  } catch (error) {
-    throw toStoreError(error);
-  } finally {
-    // The lock belongs to the session and ends with it.
-    await client.end().catch(() => undefined);
-  }
+  });
 }
 
 /**
@@ -64,23 +58,33 @@ export async function migrate(options: MigrateOptions): Promise<readonly string[
  */
 export async function migrationStatus(url: string): Promise<readonly MigrationState[]> {
   const migrations = await readMigrations();
-  const client = await openLongConnection(url);
+  const applied = await withConnection(url, readApplied);
+  const known = migrations.map(({ version, name }): MigrationState => ({
+    version,
+    name,
+    state: applied.has(version) ? 'applied' : 'pending',
+  }));
+  const versions = new Set(migrations.map((migration) => migration.version));
+  const unknown = [...applied]
+    .filter((version) => !versions.has(version))
+    .map((version): MigrationState => ({ version, name: undefined, state: 'unknown' }));
+  return [...known, ...unknown].toSorted((a, b) => (a.version < b.version ? -1 : 1));
+}
+
+/** The lock of a migration belongs to the session of its connection and ends with it. */
+async function withConnection<Result>(
+  url: string,
+  work: (client: pg.Client) => Promise<Result>,
+): Promise<Result> {
+  let client: pg.Client | undefined;
   try {
-    const applied = await readApplied(client);
-    const known = migrations.map(({ version, name }): MigrationState => ({
-      version,
-      name,
-      state: applied.has(version) ? 'applied' : 'pending',
-    }));
-    const versions = new Set(migrations.map((migration) => migration.version));
-    const unknown = [...applied]
-      .filter((version) => !versions.has(version))
-      .map((version): MigrationState => ({ version, name: undefined, state: 'unknown' }));
-    return [...known, ...unknown].toSorted((a, b) => (a.version < b.version ? -1 : 1));
+    client = await openLongConnection(url);
+    return await work(client);
   } catch (error) {
-    throw toStoreError(error);
+    throw toOperatorsError(error);
   } finally {
-    await client.end().catch(() => undefined);
+    // What the work brought counts; a connection that cannot be closed properly is gone anyway.
+    await client?.end().catch(() => undefined);
   }
 }
 
@@ -160,6 +164,17 @@ async function recordVersion(client: pg.Client, migration: Migration): Promise<v
     'insert into __diesel_schema_migrations (version) values ($1) on conflict do nothing',
     [migration.version],
   );
+}
+
+/** Unlike a client of the scheduler, the operator who migrates is told what the driver says. */
+function toOperatorsError(error: unknown): unknown {
+  const known = toStoreError(error);
+  if (!(known instanceof SuError) || known === error) return known;
+  const { code, details } = known;
+  return new SuError(code, `the database cannot be used: ${describe(error)}`, {
+    cause: error,
+    details,
+  });
 }
 
 /** A migration that the server rejects has met tables that are not as its version left them. */

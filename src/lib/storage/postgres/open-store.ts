@@ -149,7 +149,7 @@ class OpenedDatabase implements PostgresStore {
         return;
       } catch (error) {
         if (this.#isClosing) return;
-        const reason = reasonOf(error);
+        const reason = describe(error);
         // The same reason every few seconds would bury everything else.
         if (reason !== logged) {
           const fields = { event: 'database-not-ready', reason };
@@ -202,11 +202,4 @@ class OpenedDatabase implements PostgresStore {
 
 function longer(delayMs: number): number {
   return Math.min(delayMs * 2, OPEN_RETRY_MAX_MS);
-}
-
-function reasonOf(error: unknown): string {
-  if (error instanceof SuError && error.code === 'store-unavailable' && error.cause !== undefined) {
-    return describe(error.cause);
-  }
-  return describe(error);
 }

@@ -29,6 +29,11 @@ export interface Queryable {
   ): Promise<pg.QueryResult<Row>>;
 }
 
+/** The pool waits for a promise of `onConnect` before it hands the connection out, which its types do not say. */
+interface AwaitingPoolConfig extends Omit<pg.PoolConfig, 'onConnect'> {
+  readonly onConnect: (client: pg.ClientBase) => Promise<void>;
+}
+
 const CONNECT_TIMEOUT_MS = 5_000;
 const STATEMENT_TIMEOUT_MS = 30_000;
 const LOCK_TIMEOUT_MS = 10_000;
@@ -39,14 +44,18 @@ const ANSWER_TIMEOUT_MS = 40_000;
 /**
  * What a connection must not inherit from the server's, the database's or the role's defaults: an answer that is
  * given before the disk has the commit, and an isolation in which a statement does not see what was committed
- * while it waited for a lock. A stronger setting (remote_apply) is kept.
+ * while it waited for a lock. A stronger setting (remote_apply) is kept. Every statement of ours walks an index in
+ * order and stops early; on a table without fresh statistics the planner would rather collect all rows of a process
+ * in a bitmap and sort them, so it must not.
  */
 const SESSION_SETTINGS = `
   select
     set_config('synchronous_commit',
       case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, false),
     set_config('default_transaction_isolation', 'read committed', false),
+    set_config('default_transaction_read_only', 'off', false),
     set_config('bytea_output', 'hex', false),
+    set_config('enable_bitmapscan', 'off', false),
     set_config('statement_timeout', '${STATEMENT_TIMEOUT_MS}', false),
     set_config('lock_timeout', '${LOCK_TIMEOUT_MS}', false),
     set_config('idle_in_transaction_session_timeout', '${IDLE_IN_TRANSACTION_TIMEOUT_MS}', false)`;
@@ -89,13 +98,14 @@ export class DatabasePool implements Queryable {
     this.#name = options.name;
     this.#log = options.log;
     this.#clock = options.clock;
-    this.#pool = new pg.Pool({
+    const config: AwaitingPoolConfig = {
       ...connectionOptions(options.url),
       max: options.connections,
       query_timeout: ANSWER_TIMEOUT_MS,
       idleTimeoutMillis: 60_000,
       onConnect: prepareSession,
-    });
+    };
+    this.#pool = new pg.Pool(config);
     // An idle connection that the server closes is no failure of anything: the next use opens another.
     this.#pool.on('error', (error) => {
       this.#log.debug({
@@ -206,7 +216,7 @@ export class DatabasePool implements Queryable {
 
 /**
  * A connection outside the pools, for work that may take long (migrations): no limits on its statements.
- * @throws SuError `store-unavailable`
+ * @throws the driver's errors
  */
 export async function openLongConnection(url: string): Promise<pg.Client> {
   const client = new pg.Client(connectionOptions(url));
@@ -220,7 +230,7 @@ export async function openLongConnection(url: string): Promise<pg.Client> {
     return client;
   } catch (error) {
     await client.end().catch(ignoreConnectionError);
-    throw toStoreError(error);
+    throw error;
   }
 }
 

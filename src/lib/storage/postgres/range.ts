@@ -168,7 +168,8 @@ interface PieceRow extends MessageRow {
 
 /**
  * `octet_length` of a bundle is read from its pointer: the rows that are too many for the piece are neither unpacked
- * nor sent. The first row is always taken.
+ * nor sent. The first row is always taken. `timestamp + 0` keeps the planner from the index on timestamps, whose order is
+ * not the one wanted here.
  */
 async function readPiece(
   client: Queryable,
@@ -185,7 +186,7 @@ async function readPiece(
                        from messages
                       where process_id = $1 and epoch = $2 and nonce >= $3 and nonce <= $4
                         and (nonce > $3 or row_id > $5)
-                        ${times === undefined ? '' : 'and timestamp > $7 and timestamp <= $8'}
+                        ${times === undefined ? '' : 'and timestamp + 0 > $7 and timestamp + 0 <= $8'}
                       order by nonce, row_id
                       limit $6) n) m
       where m.bytes_before < ${PIECE_BYTES_MAX}

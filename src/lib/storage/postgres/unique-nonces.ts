@@ -66,7 +66,7 @@ async function buildBesideDuplicates(
     const lastRowId = await readLastRowId(client);
     const built = await buildAll(
       client,
-      statements.map((statement) => statement.replace(':last_row_id', String(lastRowId))),
+      statements.map((statement) => statement.replaceAll(':last_row_id', String(lastRowId))),
     );
     if (built) return;
   }

@@ -7,9 +7,9 @@ import type { WriteAnswer, WriteRequest } from './write-request.js';
 
 /** What the store tells its operator. */
 export interface StoreLog {
-  info(fields: object, event: string): void;
-  warn(fields: object, event: string): void;
-  error(fields: object, event: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
 }
 
 export interface EngineOptions {
@@ -159,7 +159,10 @@ export class Engine {
         payloads,
       );
     } catch (error) {
-      this.#options.log.error({ err: error, folder: this.#folder.path }, 'store-write-failed');
+      this.#options.log.error(
+        { event: 'store-write-failed', err: error, folder: this.#folder.path },
+        'a write failed: the store is closed and opened again before it is read',
+      );
       this.#replace(session);
       throw error;
     }
@@ -196,12 +199,15 @@ export class Engine {
     try {
       if (previous !== undefined) await this.#end(previous);
       const session = await openSession(this.#folder, { ...this.#options, createIfMissing: false });
-      log.info({ folder: this.#folder.path }, 'store-reopened');
+      log.info({ event: 'store-reopened', folder: this.#folder.path }, 'the store is open again');
       for (const callback of this.#reopened) callback();
       if (this.#state.kind === 'opening') this.#state = { kind: 'open', session };
       return session;
     } catch (cause) {
-      log.error({ err: cause, folder: this.#folder.path }, 'store-reopen-failed');
+      log.error(
+        { event: 'store-reopen-failed', err: cause, folder: this.#folder.path },
+        'the store cannot be opened again',
+      );
       const error = new SuError(
         'store-unavailable',
         'the store failed and could not be opened again',
@@ -221,7 +227,10 @@ export class Engine {
     await session.thread.stop();
     const problem = await session.database.close();
     if (problem !== undefined) {
-      this.#options.log.warn({ err: problem, folder: this.#folder.path }, 'store-close-reported');
+      this.#options.log.warn(
+        { event: 'store-close-reported', err: problem, folder: this.#folder.path },
+        'the store was closed with a complaint',
+      );
     }
   }
 }

@@ -82,7 +82,7 @@ export class RocksdbLogReader implements LogReader {
   async findLatest(processId: Id): Promise<LogEntry | undefined> {
     const database = await this.#engine.database();
     const [row] = database.readFew('nodes', { ...entryRange(processId), reverse: true, limit: 1 });
-    return row && toEntry(database, processId, decodeNode(row[1]), false);
+    return row && toEntry(database, { ...decodeNode(row[1]), processId }, false);
   }
 
   async findEntry(id: Id, processId: Id | undefined): Promise<LogEntry | undefined> {
@@ -97,7 +97,7 @@ export class RocksdbLogReader implements LogReader {
       if (place === undefined) continue;
       const node = database.read('nodes', entryKey(place));
       invariant(node !== undefined, 'an index names an entry that is not there', { ...place });
-      return toEntry(database, place.processId, decodeNode(node), false);
+      return toEntry(database, { ...decodeNode(node), processId: place.processId }, false);
     }
     return undefined;
   }
@@ -151,7 +151,7 @@ export class RocksdbLogReader implements LogReader {
       const { epoch, nonce, timestamp, json } = node;
       const entry =
         json === undefined || showAnchor
-          ? toEntry(await this.#engine.database(), processId, node, showAnchor)
+          ? toEntry(await this.#engine.database(), { ...node, processId }, showAnchor)
           : { epoch, nonce, timestamp, node: json };
       piece.push(entry);
       bytes += entry.node.length;
@@ -204,19 +204,14 @@ function assertFirst(named: Location, found: StoredNode | undefined): void {
   invariant(isThere, 'an index names an entry that is not there', { ...named });
 }
 
-function toEntry(
-  database: Database,
-  processId: Id,
-  node: StoredNode,
-  showAnchor: boolean,
-): LogEntry {
+function toEntry(database: Database, node: StoredNode & Location, showAnchor: boolean): LogEntry {
   const { epoch, nonce, timestamp, json } = node;
   const isStored = json !== undefined && !showAnchor;
   return {
     epoch,
     nonce,
     timestamp,
-    node: isStored ? json : renderStored(database, { ...node, processId }, showAnchor),
+    node: isStored ? json : renderStored(database, node, showAnchor),
   };
 }
 

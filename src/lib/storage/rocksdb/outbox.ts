@@ -165,7 +165,7 @@ export class RocksdbOutbox implements Outbox {
         });
       }
     }
-    return listed.sort((one, other) => (one.key < other.key ? -1 : 1)).slice(0, limit);
+    return listed.toSorted((one, other) => (one.key < other.key ? -1 : 1)).slice(0, limit);
   }
 
   async retry(keys: readonly string[] | 'all'): Promise<number> {

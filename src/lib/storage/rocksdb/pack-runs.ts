@@ -79,7 +79,7 @@ export function packRuns(rendered: readonly RenderedRun[]): PackedRuns {
       };
     }),
   }));
-  return { runs, payload: bytes.buffer as ArrayBuffer };
+  return { runs, payload: bytes.buffer };
 }
 
 /** A wrong chain is a bug of ours; here is the last place where it costs nothing. */

@@ -1,0 +1,60 @@
+import type { OperatorConfig } from '../config/config.js';
+import type { StoreConfig } from '../config/store-config.js';
+import { SuError } from '../errors.js';
+import { openLog, type Log } from '../observability/log.js';
+import { outboxCalls, outboxOverCalls, type OperatorOutbox } from '../operator/outbox-calls.js';
+import { callOperatorSocket, NO_SERVER } from '../operator/socket-client.js';
+import { openOperatorSocket } from '../operator/socket-server.js';
+import type { Outbox } from '../uploader/ports.js';
+import type { ClosingStack } from './closing-stack.js';
+import { openStore } from './store.js';
+
+/** Offers the operator's calls beside a server that holds a folder. */
+export async function openSocket(
+  config: StoreConfig,
+  parts: { outbox: Outbox; log: Log; closing: ClosingStack },
+): Promise<void> {
+  if (config.kind !== 'embedded') return;
+  parts.closing.add(
+    await openOperatorSocket({
+      path: config.socketPath,
+      calls: outboxCalls(parts.outbox),
+      onError: (err) => parts.log.error({ event: 'operator-socket', err }),
+    }),
+  );
+}
+
+/**
+ * The store for the operator's commands: over the socket of the server that holds it, else opened here.
+ *
+ * @throws SuError `folder-refused`, `folder-in-use`, `store-unavailable`
+ */
+export async function openOperator(
+  config: OperatorConfig,
+): Promise<{ readonly outbox: OperatorOutbox; close(): Promise<void> }> {
+  const { store } = config;
+  if (store.kind === 'embedded') {
+    const call = async (name: string, params: unknown): Promise<unknown> =>
+      callOperatorSocket(store.socketPath, name, params);
+    const outbox = outboxOverCalls(call);
+    if ((await call('outbox.counts', {})) !== NO_SERVER) {
+      return { outbox, close: () => Promise.resolve() };
+    }
+  }
+  if (store.kind === 'postgres') await requireMigrated(store.writerUrl);
+  const opened = await openStore(store, openLog({ level: 'warn' }));
+  await opened.ready();
+  return opened;
+}
+
+/** A command that only looks must not change a schema: what is missing is named instead. */
+async function requireMigrated(url: string): Promise<void> {
+  const { migrationStatus } = await import('../storage/postgres/migrations.js');
+  const missing = (await migrationStatus(url)).filter(({ state }) => state === 'pending');
+  if (missing.length === 0) return;
+  const versions = missing.map(({ version }) => version).join(', ');
+  throw new SuError(
+    'schema-damaged',
+    `the database lacks the versions ${versions}: run su db:migrate first`,
+  );
+}

@@ -1,0 +1,232 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { expect } from 'chai';
+import { isSuError } from '../../../src/lib/errors.js';
+import { migrate, migrationStatus } from '../../../src/lib/storage/postgres/migrations.js';
+import { emptyDatabase, silentLog, type TestDatabase } from '../../support/postgres.js';
+
+const FOLDER = new URL('../../vectors/databases/', import.meta.url);
+const STAGES = readdirSync(FOLDER)
+  .filter((name) => name.startsWith('stage-'))
+  .map((name) => name.slice('stage-'.length, -'.sql'.length))
+  .toSorted();
+const OURS = ['20261123000100', '20261123000200'];
+
+const dumpOf = (name: string): string => readFileSync(new URL(`${name}.sql`, FOLDER), 'utf8');
+
+/** All that makes up the schema but the time of migrations. */
+async function schemaOf(database: TestDatabase): Promise<unknown> {
+  return {
+    columns: await database.query(
+      `select table_name, column_name, data_type, character_maximum_length, column_default, is_nullable
+         from information_schema.columns where table_schema = 'public'
+        order by table_name, column_name`,
+    ),
+    indexes: await database.query(
+      `select indexname, indexdef from pg_indexes where schemaname = 'public' order by indexname`,
+    ),
+    constraints: await database.query(
+      `select conname, pg_get_constraintdef(oid) from pg_constraint
+        where connamespace = 'public'::regnamespace and contype <> 'n' order by conname`,
+    ),
+    functions: await database.query(
+      `select proname, prosrc from pg_proc where pronamespace = 'public'::regnamespace order by proname`,
+    ),
+    versions: await database.query(
+      'select version from __diesel_schema_migrations order by version',
+    ),
+  };
+}
+
+const MESSAGE = `insert into messages
+  (process_id, message_id, message_data, epoch, nonce, timestamp, bundle, hash_chain) values`;
+const PROCESS = `insert into processes (process_id, process_data, bundle) values ('p', '{}', '')`;
+
+describe('migrating a PostgreSQL database', function () {
+  this.timeout(30_000);
+  const opened: TestDatabase[] = [];
+  const open = async (dump?: string): Promise<TestDatabase> => {
+    const database = await emptyDatabase(dump);
+    opened.push(database);
+    return database;
+  };
+  afterEach(async () => {
+    for (const database of opened.splice(0)) await database.drop();
+  });
+
+  it('gives an empty database the eight versions of the field and then ours', async () => {
+    const database = await open();
+    expect(await migrate({ url: database.url, log: silentLog })).to.deep.equal([
+      ...STAGES,
+      ...OURS,
+    ]);
+    expect(await migrate({ url: database.url, log: silentLog })).to.deep.equal([]);
+  });
+
+  it('ends with the same schema from every stage as from an empty database', async () => {
+    const fresh = await open();
+    await migrate({ url: fresh.url, log: silentLog });
+    const expected = await schemaOf(fresh);
+    for (const [index, stage] of STAGES.entries()) {
+      const database = await open(dumpOf(`stage-${stage}`));
+      const applied = await migrate({ url: database.url, log: silentLog });
+      expect(applied, stage).to.deep.equal([...STAGES.slice(index + 1), ...OURS]);
+      expect(await schemaOf(database), stage).to.deep.equal(expected);
+    }
+  });
+
+  it('says which versions are applied, pending or not known, and changes nothing', async () => {
+    const database = await open(dumpOf('stage-20240529143054'));
+    await database.query(
+      `insert into __diesel_schema_migrations (version) values ('20991231000000')`,
+    );
+    const status = await migrationStatus(database.url);
+    expect(status.map(({ version, state }) => `${version} ${state}`)).to.deep.equal([
+      ...STAGES.slice(0, 4).map((version) => `${version} applied`),
+      ...STAGES.slice(4).map((version) => `${version} pending`),
+      ...OURS.map((version) => `${version} pending`),
+      '20991231000000 unknown',
+    ]);
+    expect(await migrationStatus((await open()).url)).to.have.lengthOf(10);
+  });
+
+  it('is done once when several programs start at the same moment', async () => {
+    const database = await open(dumpOf('stage-20231213213153'));
+    const applied = await Promise.all(
+      [1, 2, 3].map(() => migrate({ url: database.url, log: silentLog })),
+    );
+    expect(applied.flat().toSorted()).to.deep.equal([...STAGES.slice(2), ...OURS]);
+  });
+
+  it('can be told to stop waiting for another program that migrates', async () => {
+    const database = await open();
+    const stop = new AbortController();
+    const log = { ...silentLog, info: () => stop.abort() };
+    const holder = holdLock(database);
+    await holder.held;
+    const failure: unknown = await migrate({ url: database.url, log, signal: stop.signal }).catch(
+      (error: unknown) => error,
+    );
+    await holder.release();
+    expect(isSuError(failure, 'interrupted')).to.equal(true);
+  });
+
+  it('keeps rows that repeat a nonce, says which, and makes only later rows unique', async () => {
+    const database = await open(dumpOf('stage-20250318144400'));
+    await database.query(`${PROCESS}; ${MESSAGE}
+      ('p', 'a', '{}', 0, 1, 1, '', ''), ('p', 'b', '{}', 0, 1, 2, '', ''), ('p', 'c', '{}', 0, 2, 3, '', '')`);
+    const warnings: object[] = [];
+    const log = { ...silentLog, warn: (fields: object) => void warnings.push(fields) };
+    await migrate({ url: database.url, log });
+    expect(warnings).to.have.lengthOf(1);
+    expect(warnings[0]).to.deep.include({ event: 'duplicate-nonces-found', places: 1 });
+    expect(JSON.stringify(warnings[0])).to.include(
+      '{"process_id":"p","epoch":0,"nonce":1,"rows":2}',
+    );
+    await database.query(`${MESSAGE} ('p', 'd', '{}', 0, 3, 4, '', '')`);
+    const repeated: unknown = await database
+      .query(`${MESSAGE} ('p', 'e', '{}', 0, 3, 5, '', '')`)
+      .catch((error: unknown) => error);
+    expect(repeated).to.have.property('code', '23505');
+    expect(await database.query('select from messages')).to.have.lengthOf(4);
+  });
+
+  it('builds the unique index again when an earlier build was cut off', async () => {
+    const database = await open(dumpOf('stage-20250318144400'));
+    await database.query(
+      `${PROCESS}; ${MESSAGE} ('p', 'a', '{}', 0, 1, 1, '', ''), ('p', 'b', '{}', 0, 1, 2, '', '')`,
+    );
+    const failed: unknown = await database
+      .query(
+        'create unique index concurrently su_messages_position on messages (process_id, epoch, nonce)',
+      )
+      .catch((error: unknown) => error);
+    expect(failed).to.have.property('code', '23505');
+    await database.query(`delete from messages where message_id = 'b'`);
+    await migrate({ url: database.url, log: silentLog });
+    const [index] = await database.query<{ indisvalid: boolean; indisunique: boolean }>(
+      `select indisvalid, indisunique from pg_index where indexrelid = 'su_messages_position'::regclass`,
+    );
+    expect(index).to.deep.equal({ indisvalid: true, indisunique: true });
+  });
+
+  for (const [what, alteration, named] of [
+    [
+      'a column is missing',
+      'alter table messages drop column hash_chain cascade',
+      'messages.hash_chain is missing',
+    ],
+    [
+      'a column has another type',
+      'alter table processes alter column nonce type bigint',
+      'processes.nonce is bigint',
+    ],
+    ['a table is missing', 'drop table su_outbox', 'table su_outbox is missing'],
+    [
+      'an unknown column needs a value',
+      'alter table messages add column x integer not null',
+      'messages.x is unknown',
+    ],
+    ['the unique index is missing', 'drop index su_messages_position', 'su_messages_position'],
+  ] as const) {
+    it(`names what differs when ${what}`, async () => {
+      const database = await open();
+      await migrate({ url: database.url, log: silentLog });
+      await database.query(alteration);
+      const failure: unknown = await migrate({ url: database.url, log: silentLog }).catch(
+        (error: unknown) => error,
+      );
+      expect(isSuError(failure, 'schema-damaged')).to.equal(true);
+      expect(failure).to.have.property('message').that.includes(named);
+    });
+  }
+
+  it('tells the operator what the driver says when the database cannot be used', async () => {
+    const away: unknown = await migrationStatus('postgres://127.0.0.1:1/none').catch(
+      (error: unknown) => error,
+    );
+    expect(isSuError(away, 'store-unavailable')).to.equal(true);
+    expect(away).to.have.property('message').that.includes('ECONNREFUSED');
+    const unknown = (await open()).url.replace(/[^/]*$/, 'no_such_database');
+    const missing: unknown = await migrate({ url: unknown, log: silentLog }).catch(
+      (error: unknown) => error,
+    );
+    expect(missing).to.have.property('message').that.includes('"no_such_database" does not exist');
+  });
+
+  it('names the version that does not fit the tables, and leaves them as they were', async () => {
+    const database = await open(dumpOf('stage-20240805190651'));
+    await database.query('alter table processes add column epoch integer');
+    const failure: unknown = await migrate({ url: database.url, log: silentLog }).catch(
+      (error: unknown) => error,
+    );
+    expect(isSuError(failure, 'schema-damaged')).to.equal(true);
+    expect(failure).to.have.property('message').that.includes('20240904145702');
+    const status = await migrationStatus(database.url);
+    expect(status.filter(({ state }) => state === 'applied')).to.have.lengthOf(5);
+  });
+});
+
+/** Holds the lock that a migrating program holds. */
+function holdLock(database: TestDatabase): { held: Promise<void>; release(): Promise<void> } {
+  // The lock's number is not exported: what counts is that two programs agree on it, now and in later versions.
+  const sleeper = database
+    .query('select pg_advisory_lock(1937075561), pg_sleep(60)')
+    .catch(() => []);
+  const held = (async () => {
+    for (;;) {
+      const rows = await database.query(
+        `select from pg_locks where locktype = 'advisory' and granted`,
+      );
+      if (rows.length > 0) return;
+    }
+  })();
+  return {
+    held,
+    release: async () => {
+      await database.query(
+        `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and pid <> pg_backend_pid()`,
+      );
+      await sleeper;
+    },
+  };
+}
