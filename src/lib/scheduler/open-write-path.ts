@@ -37,6 +37,7 @@ export interface WriteLimits {
   readonly jobsMax: number;
   readonly lineMax: number;
   readonly waitMaxMs: number;
+  /** Signatures spent on one job. Two servers at one hot process take its places from each other half the time: 8 were not enough. */
   readonly attemptsMax: number;
   readonly batchEntriesMax: number;
   readonly batchBytesMax: number;
@@ -47,7 +48,7 @@ export const WRITE_LIMITS: Omit<WriteLimits, 'signaturesAtOnce'> = {
   jobsMax: 4096,
   lineMax: 1024,
   waitMaxMs: 30_000,
-  attemptsMax: 8,
+  attemptsMax: 32,
   batchEntriesMax: 256,
   batchBytesMax: 16 * 1024 * 1024,
   lookUpsAtOnce: 256,

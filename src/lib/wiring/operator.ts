@@ -42,7 +42,7 @@ export async function openOperator(
     }
   }
   if (store.kind === 'postgres') await requireMigrated(store.writerUrl);
-  const opened = await openStore(store, openLog({ level: 'warn' }));
+  const opened = await openStore(store, { log: openLog({ level: 'warn' }) });
   await opened.ready();
   return opened;
 }

@@ -10,6 +10,7 @@ import { openLog, type Log } from '../observability/log.js';
 import { makeMetrics, type Metrics } from '../observability/metrics.js';
 import type { BlockClock } from '../scheduler/block-clock.js';
 import type { WritePath } from '../scheduler/open-write-path.js';
+import { prepareDataFolder } from '../storage/rocksdb/data-folder.js';
 import type { Outbox } from '../uploader/ports.js';
 import { clock } from './clocks.js';
 import { ClosingStack, closeOnce } from './closing-stack.js';
@@ -59,7 +60,10 @@ async function assemble(
 ): Promise<OpenScheduler> {
   for (const warning of config.warnings) log.warn({ event: 'config', warning });
   const metrics = makeMetrics({ enabled: config.metricsEnabled });
-  const opened = closing.add(await openStore(config.store, log));
+  const opened = closing.add(
+    await openStore(config.store, { log, processCacheSize: config.processCacheSize }),
+  );
+  if (config.local) await prepareDataFolder(config.dataDir);
   const wallet = await openWallet(config, log);
   const signer = await openSigner(wallet);
   const network = await openNetwork(config, log, closing);

@@ -20,7 +20,10 @@ export interface OpenStore {
 const OUTBOX_LEASE_MS = 45_000;
 
 /** Opens the configured store; PostgreSQL may come later, and is waited for in the background. */
-export async function openStore(config: StoreConfig, log: Log): Promise<OpenStore> {
+export async function openStore(
+  config: StoreConfig,
+  { log, processCacheSize }: { readonly log: Log; readonly processCacheSize?: number },
+): Promise<OpenStore> {
   if (config.kind === 'embedded') {
     const { openRocksdbStore } = await import('../storage/rocksdb/open-store.js');
     const store = await openRocksdbStore({
@@ -28,6 +31,7 @@ export async function openStore(config: StoreConfig, log: Log): Promise<OpenStor
       leaseMs: OUTBOX_LEASE_MS,
       clock,
       log,
+      ...(processCacheSize === undefined ? {} : { processCacheSize }),
     });
     return { ...store, missing: () => undefined, ready: () => Promise.resolve() };
   }
