@@ -22,12 +22,15 @@ export type ErrorCode =
   | 'not-allowed'
   // busy and unavailable: sending it again later is right
   | 'process-busy'
+  | 'owner-busy'
   | 'scheduler-busy'
   | 'store-unavailable'
   | 'height-unavailable'
   | 'not-ready'
   | 'gateway-unavailable'
   | 'gateway-timeout'
+  | 'scheduler-unavailable'
+  | 'scheduler-timeout'
   // the operator's: configuration, wallet, schema, folder
   | 'invalid-config'
   | 'invalid-wallet'
@@ -59,6 +62,17 @@ export class SuError extends Error {
     this.code = code;
     this.details = options.details ?? {};
     this.retryAfterSeconds = options.retryAfterSeconds;
+  }
+}
+
+/**
+ * An entry of the log that is stored and cannot be read: its bytes are damaged, or belong to another entry. Told apart from
+ * other broken promises because it is never left out in silence: whoever meets it names it in the log and counts it.
+ */
+export class DamagedEntryError extends SuError {
+  /** @param details names the entry: `processId` and, for a message, `nonce` */
+  constructor(message: string, details: Readonly<Record<string, unknown>>, cause?: unknown) {
+    super('invariant', message, { details, cause });
   }
 }
 

@@ -150,8 +150,35 @@ describe('gateway', () => {
     expect(await codeOf(gatewayOf({ list: [away.url] }).fetchIdAnswers(KNOWN))).to.equal(
       'gateway-unavailable',
     );
-    empty.redirectTo('http://elsewhere.invalid', 302);
-    expect(await gatewayOf({ list: [empty.url] }).fetchIdAnswers(KNOWN)).to.equal(true);
+  });
+
+  it('follows the redirects that gateways answer ids with, to see whether the id is there', async () => {
+    const from = await openFakeGateway();
+    opened.push(from);
+    const gateway = gatewayOf({ list: [from.url] });
+    for (const status of [301, 302, 307, 308]) {
+      from.redirectTo(server.url, status);
+      expect(await gateway.fetchIdAnswers(KNOWN)).to.equal(true);
+      expect(await gateway.fetchIdAnswers(UNKNOWN)).to.equal(false);
+    }
+    expect(server.questions.every(({ method }) => method === 'HEAD')).to.equal(true);
+    for (const nowhere of [from.url, 'ftp://elsewhere.invalid']) {
+      from.redirectTo(nowhere, 302);
+      expect(await codeOf(gateway.fetchIdAnswers(KNOWN))).to.equal('gateway-unavailable');
+    }
+    expect(
+      await gatewayOf({ list: [from.url, server.url] }).fetchIdAnswers(KNOWN),
+      'another gateway has it',
+    ).to.equal(true);
+  });
+
+  it('does not take a gateway that is busy for one that does not have the id', async () => {
+    for (const status of [408, 429, 500, 503, 304]) {
+      server.answerWith(status);
+      expect(await codeOf(gatewayOf().fetchIdAnswers(KNOWN))).to.equal('gateway-unavailable');
+    }
+    server.answerWith(403);
+    expect(await gatewayOf().fetchIdAnswers(KNOWN)).to.equal(false);
   });
 
   it('gives up when the caller does', async () => {

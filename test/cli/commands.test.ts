@@ -1,11 +1,14 @@
 import { expect } from 'chai';
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runSu, spawnSu } from './run-su.js';
 
-const COMMANDS = ['serve', 'db:migrate', 'wallet:info', 'outbox:list', 'outbox:retry'];
+const { commands } = JSON.parse(
+  readFileSync(new URL('../../oclif.manifest.json', import.meta.url), 'utf8'),
+) as { commands: Readonly<Record<string, unknown>> };
+const COMMANDS = Object.keys(commands);
 
 describe('su', () => {
   it('shows help without arguments where there is no terminal', async () => {
@@ -71,10 +74,14 @@ describe('su in a folder', () => {
     expect(existsSync(join(cwd, 'su-data'))).to.equal(false);
   });
 
-  it('says that the router comes later', async () => {
-    const { status, stderr } = await runSu(['serve', 'router'], { cwd });
+  it('reports all that serve router lacks at once, with status 2', async () => {
+    const { status, stderr } = await runSu(['serve', 'router', '99999'], { cwd });
     expect(status).to.equal(2);
-    expect(stderr).to.match(/^su: MODE: router mode is not built yet/);
+    for (const name of ['SU_WALLET_PATH', 'SCHEDULER_LIST_PATH', 'PORT', '--local --su']) {
+      expect(stderr).to.include(name);
+    }
+    expect(stderr).not.to.match(/GATEWAY_URL|UPLOAD_NODE_URL/);
+    expect(existsSync(join(cwd, 'su-data'))).to.equal(false);
   });
 
   it('reads .env', async () => {

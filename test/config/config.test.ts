@@ -60,6 +60,16 @@ describe('readSchedulerConfig', () => {
       blockHeightStaleMs: 60_000,
       blockHeightMaxAgeMs: 3_600_000,
       trustProxy: [],
+      guards: {
+        routerCheck: undefined,
+        processWhitelist: undefined,
+        addressWhitelistUrl: undefined,
+        sizeLimit: undefined,
+        deepHashes: undefined,
+        queueMaxPerProcess: 0,
+        queueMaxPerOwner: 0,
+        tenants: undefined,
+      },
       warnings: [],
     });
   });
@@ -216,10 +226,7 @@ describe('readSchedulerConfig', () => {
     expect(problem).to.match(/^BLOCK_HEIGHT_STALE_MS/);
   });
 
-  it('says that the router is not built yet, and nothing else about it', () => {
-    expect(problemsOf(() => read({ MODE: 'router' }))).to.deep.equal([
-      'MODE: router mode is not built yet; su serve su is',
-    ]);
+  it('refuses a mode that is none', () => {
     expect(problemsOf(() => read({ ...COMPLETE, MODE: 'cu' }))).to.deep.equal([
       'MODE: "cu" is not su or router',
     ]);

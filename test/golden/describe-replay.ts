@@ -4,7 +4,7 @@ import { faultsOfLog } from '../support/read-log.js';
 import { testWallet } from '../support/test-wallet.js';
 import { readConversation, tagOf, type Page } from './conversation.js';
 import { EXPECTATIONS, expectedKeys } from './expectations.js';
-import { recordingName, replayConversation, type Replay } from './replay.js';
+import { recordingName, replayConversation, type Replay, type StartFront } from './replay.js';
 import { answerAt, exchangeAt, expectSame } from './same-answer.js';
 
 /** A store to hold the conversations on. */
@@ -15,6 +15,7 @@ export interface GoldenStore {
     readonly env: (folder: string) => Readonly<Record<string, string>>;
     close(): Promise<void>;
   }>;
+  readonly front?: StartFront;
 }
 
 /** Declares the tests of both recorded conversations on a store: one a conversation and exchange, and what holds of the whole. */
@@ -29,19 +30,23 @@ export function describeReplay(store: GoldenStore): void {
         await testWallet('scheduler');
         const { env, close } = await store.open();
         try {
-          replay = await replayConversation({ processAssignment, storeEnv: env });
+          replay = await replayConversation({
+            processAssignment,
+            storeEnv: env,
+            front: store.front,
+          });
         } finally {
           await close();
         }
       });
 
-      describeExchanges(name, () => replay);
+      describeExchanges(name, () => replay, store.front !== undefined);
       describeWhole(() => replay);
     });
   }
 }
 
-function describeExchanges(name: string, replay: () => Replay): void {
+function describeExchanges(name: string, replay: () => Replay, isFronted: boolean): void {
   it('is expected exchange by exchange, none left out', () => {
     const names = readConversation(name).exchanges.map((exchange) => exchange.name);
     expect(names).to.have.lengthOf(99);
@@ -51,12 +56,26 @@ function describeExchanges(name: string, replay: () => Replay): void {
 
   for (const [position, [exchange, expectation]] of EXPECTATIONS.entries()) {
     const title = `${String(position).padStart(2)} ${exchange}`;
-    if (expectation === 'same') {
+    if (isFronted && exchange === 'metrics') {
+      it(`${title}: departs, tells of the program in front`, () =>
+        expectOwnMetrics(replay(), position));
+    } else if (expectation === 'same') {
       it(`${title}: answers as recorded`, () => expectSame(replay(), position));
     } else {
       it(`${title}: departs, ${expectation.instead}`, () => expectation.check(replay(), position));
     }
   }
+}
+
+/** Everything the conversation asked for went through that program; no function of a scheduler ran in it. */
+function expectOwnMetrics(replay: Replay, position: number): void {
+  const { status, text } = answerAt(replay, position);
+  expect(status).to.equal(replay.processAssignment ? 200 : 404);
+  if (status !== 200) return;
+  expect(text).to.match(/^su_http_requests_total\{method="POST",route="\/",status="200"\} [1-9]/m);
+  expect(text).to.match(
+    /^su_core_metrics_duration_milliseconds_count\{function_name="write_item"\} 0$/m,
+  );
 }
 
 function describeWhole(replay: () => Replay): void {

@@ -62,7 +62,16 @@ export interface ReplayOptions {
   readonly processAssignment: boolean;
   /** What the store needs; the embedded one takes its folder from here too. */
   readonly storeEnv: (folder: string) => Readonly<Record<string, string>>;
+  /** Starts what stands before the server; the conversation is then held with that. */
+  readonly front?: StartFront | undefined;
 }
+
+/** @param variables what the server was started with */
+export type StartFront = (
+  server: SuProcess,
+  folder: string,
+  variables: Readonly<Record<string, string>>,
+) => Promise<SuProcess>;
 
 /** Starts a server on an empty store, holds the whole recorded conversation with it, and stops it. */
 export async function replayConversation(options: ReplayOptions): Promise<Replay> {
@@ -72,25 +81,30 @@ export async function replayConversation(options: ReplayOptions): Promise<Replay
   const gateway = await openFakeGateway({ height: 1_500_000, transactions: TRANSACTIONS });
   const bundler = await openFakeBundler();
   let server: SuProcess | undefined;
+  let front: SuProcess | undefined;
   try {
-    server = await startSu({
-      cwd: folder,
-      env: {
-        SU_WALLET_PATH: testWalletPath('scheduler'),
-        GATEWAY_URL: gateway.url,
-        UPLOAD_NODE_URL: bundler.url,
-        ARWEAVE_URL_LIST: gateway.url,
-        ENABLE_PROCESS_ASSIGNMENT: String(processAssignment),
-        // The recorded servers differ in this too.
-        ENABLE_METRICS: String(processAssignment),
-        ...options.storeEnv(folder),
-      },
-    });
-    const held = await hold(server.url, readConversation(recordingName(processAssignment)));
+    const variables = {
+      SU_WALLET_PATH: testWalletPath('scheduler'),
+      GATEWAY_URL: gateway.url,
+      UPLOAD_NODE_URL: bundler.url,
+      ARWEAVE_URL_LIST: gateway.url,
+      ENABLE_PROCESS_ASSIGNMENT: String(processAssignment),
+      // The recorded servers differ in this too.
+      ENABLE_METRICS: String(processAssignment),
+      ...options.storeEnv(folder),
+    };
+    server = await startSu({ cwd: folder, env: variables });
+    front = await options.front?.(server, folder, variables);
+    const held = await hold(
+      (front ?? server).url,
+      readConversation(recordingName(processAssignment)),
+    );
+    await front?.stop('SIGTERM');
     const exit = await server.stop('SIGTERM');
     const owner = { address: wallet.address, key: Buffer.from(wallet.owner).toString('base64url') };
     return { ...held, processAssignment, owner, exit };
   } finally {
+    await front?.stop('SIGKILL');
     await server?.stop('SIGKILL');
     await gateway.close();
     await bundler.close();

@@ -26,6 +26,7 @@ describe('http/error-status', () => {
     'duplicate-message': 409,
     'body-too-large': 413,
     'process-busy': 429,
+    'owner-busy': 429,
     invariant: 500,
     'invalid-config': 500,
     'invalid-wallet': 500,
@@ -39,6 +40,8 @@ describe('http/error-status', () => {
     'not-ready': 503,
     interrupted: 503,
     'gateway-timeout': 504,
+    'scheduler-unavailable': 502,
+    'scheduler-timeout': 504,
   };
 
   it('maps every code', () => {

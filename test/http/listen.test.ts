@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { expect } from 'chai';
 import { isSuError } from '../../src/lib/errors.js';
 import { listen } from '../../src/lib/http/listen.js';
@@ -115,6 +116,117 @@ describe('http/listen and http/read-body', () => {
     });
   });
 
+  describe('bodies that never end', () => {
+    const LIMITS = { bodiesBytesMax: 1_000_000, smallBodyBytesMax: 10_000, bodyBytesMax: 500_000 };
+    const post = (bytes: number): Promise<Response> =>
+      fetch(app.url, { method: 'POST', body: Buffer.alloc(bytes) });
+    const begin = (bytes: number): RawClient => {
+      const client = new RawClient(app);
+      client.write(`${HEAD}Content-Length: 500000\r\n\r\n`);
+      client.write(Buffer.alloc(bytes, 'x'));
+      return client;
+    };
+
+    it('give way to others when they are too many, largest and oldest first, and never keep out small ones', async () => {
+      app = await startApp({ limits: LIMITS });
+      const stuck = [begin(400_000), begin(300_000)];
+      // Refused only where both of the others are held already.
+      while ((await post(9_000)).status !== 200) await new Promise(setImmediate);
+      expect((await post(490_000)).status).to.equal(200);
+      await stuck[0]?.until('too many bodies are being received');
+      expect(stuck[0]?.received).to.match(/^HTTP\/1\.1 503 [^]*Retry-After: 1\r\n/);
+      for (const client of stuck) client.socket.destroy();
+    });
+
+    it('are 408 when they come too slowly on average', async () => {
+      app = await startApp({ limits: { bodyPatienceMs: 50, bodyBytesPerSecondMin: 1_000_000 } });
+      const client = begin(2_000);
+      await client.until('more slowly than 1000000 bytes a second');
+      expect(client.received).to.match(/^HTTP\/1\.1 408 /);
+      client.socket.destroy();
+    });
+
+    it('are waited for when they come fast enough', async () => {
+      app = await startApp({ limits: { bodyPatienceMs: 20, bodyBytesPerSecondMin: 10 } });
+      const client = begin(400_000);
+      await pause(80);
+      client.write(Buffer.alloc(100_000, 'y'));
+      await client.until('timestamp');
+      client.socket.destroy();
+    });
+  });
+
+  describe('requests sent ahead', () => {
+    const GET = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
+
+    it('are served one after the other, in order', async () => {
+      app = await startApp();
+      const answers: (() => void)[] = [];
+      app.submit.answer = () =>
+        new Promise((resolve) =>
+          answers.push(() => resolve({ id: idOf(`${answers.length}`), timestamp: 1 })),
+        );
+      const client = new RawClient(app);
+      const body = `${HEAD}Content-Length: 4\r\n\r\n`;
+      client.write(`${body}one.${body}two.${GET('/')}`);
+      client.write(body);
+      client.write('last');
+      for (const [index, text] of ['one.', 'two.', 'last'].entries()) {
+        while (app.submit.bodies.length <= index) await new Promise(setImmediate);
+        expect(app.submit.bodies).to.have.length(index + 1);
+        expect(Buffer.from(app.submit.bodies[index] ?? []).toString()).to.equal(text);
+        expect(client.received.split('HTTP/1.1 200').length - 1).to.equal([0, 1, 3][index]);
+        answers[index]?.();
+        await client.until(idOf(`${index + 1}`));
+      }
+      client.socket.destroy();
+    });
+
+    it('read the store only for the answer that the client takes', async () => {
+      app = await startApp();
+      const processId = app.log.addProcess('p');
+      const { messageId } = app.log.addEntry(processId, 'm', { nonce: 0, dataBytes: 20_000_000 });
+      let reads = 0;
+      const find = app.log.findEntry.bind(app.log);
+      app.log.findEntry = (...args) => {
+        reads += 1;
+        return find(...args);
+      };
+      const client = new RawClient(app);
+      client.socket.pause();
+      client.write(GET(`/${messageId}?process-id=${processId}`).repeat(64));
+      while (reads === 0) await new Promise(setImmediate);
+      await pause(100);
+      expect(reads).to.equal(1);
+      client.socket.destroy();
+    });
+
+    it('are cut off when they are more than anybody sends', async () => {
+      app = await startApp();
+      app.submit.answer = () => new Promise(() => {});
+      const client = new RawClient(app);
+      client.write(`${HEAD}Content-Length: 4\r\n\r\nitem${GET('/').repeat(65)}`);
+      await client.closed;
+      expect(client.received).to.equal('');
+    });
+
+    it('are all answered when the server stops meanwhile', async () => {
+      app = await startApp();
+      let answer: () => void = () => {};
+      app.submit.answer = () =>
+        new Promise((resolve) => (answer = () => resolve({ id: idOf('late'), timestamp: 2 })));
+      const client = new RawClient(app);
+      client.write(`${HEAD}Content-Length: 4\r\n\r\nitem${GET('/').repeat(2)}`);
+      while (app.submit.bodies.length === 0) await new Promise(setImmediate);
+      const closing = app.server.close(10_000);
+      answer();
+      await closing;
+      await client.closed;
+      expect(client.received.split('HTTP/1.1 200')).to.have.length(4);
+      expect(client.received.toLowerCase().split('connection: close')).to.have.length(2);
+    });
+  });
+
   describe('what is no proper request', () => {
     it('is answered in JSON: garbage 400, headers too large 431', async () => {
       app = await startApp();
@@ -194,6 +306,32 @@ describe('http/listen and http/read-body', () => {
         .to.match(/^HTTP\/1\.1 200 /)
         .and.to.contain(idOf('late'));
       expect(busy.received.toLowerCase()).to.contain('connection: close');
+    });
+
+    it('answers what is on its way: connections not accepted yet, and requests not read yet', async () => {
+      app = await startApp({ timeouts: { graceMs: 1_000 } });
+      const clients = Array.from({ length: 40 }, () => new RawClient(app));
+      await Promise.all(clients.map(({ socket }) => new Promise((r) => socket.once('connect', r))));
+      const closing = app.server.close(10_000);
+      for (const client of clients) client.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+      await closing;
+      await Promise.all(clients.map(({ closed }) => closed));
+      for (const client of clients) {
+        expect(client.received).to.match(/^HTTP\/1\.1 200 /);
+        expect(client.received.toLowerCase()).to.contain('connection: close');
+      }
+    });
+
+    it('waits a while for a body that is being sent, then answers 503', async () => {
+      app = await startApp({ timeouts: { bodyGraceMs: 100 } });
+      const client = new RawClient(app);
+      client.write(`${HEAD}Content-Length: 20\r\n\r\nxxxx`);
+      await new Promise((resolve) => client.socket.once('connect', resolve));
+      await pause(20);
+      await app.server.close(10_000);
+      await client.closed;
+      expect(client.received).to.match(/^HTTP\/1\.1 503 /);
+      expect(client.received).to.contain('{"error":"the server is stopping, send it again"}');
     });
 
     it('lets a page that is being sent go out whole', async () => {

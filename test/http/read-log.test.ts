@@ -13,6 +13,68 @@ describe('http/routes/read-log', () => {
 
   const get = (path: string, init?: RequestInit): Promise<Response> => fetch(app.url + path, init);
 
+  describe('answers that clients do not read', () => {
+    const MEGABYTES = 20_000_000;
+    const stall = (path: string): RawClient => {
+      const client = new RawClient(app);
+      client.socket.pause();
+      client.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      return client;
+    };
+    const answered = async (count: number): Promise<void> => {
+      while (app.lines.filter((line) => line['event'] === 'request').length < count)
+        await new Promise(setImmediate);
+    };
+    const limits = { answersBytesMax: 30_000_000, smallAnswerBytesMax: 100_000 };
+
+    it('are bounded: another large one is 503, a small one is not', async () => {
+      await start({ limits: { ...limits, stalledMs: 60_000 } });
+      const processId = app.log.addProcess('p');
+      const large = app.log.addEntry(processId, 'm', { nonce: 0, dataBytes: MEGABYTES });
+      const small = app.log.addEntry(processId, 's', { nonce: 1, dataBytes: 50_000 });
+      const stalled = stall(`/${large.messageId}`);
+      await answered(1);
+      const refused = await get(`/${large.messageId}`);
+      expect([refused.status, refused.headers.get('retry-after')]).to.deep.equal([503, '2']);
+      expect((await get(`/${processId}?limit=1`)).status).to.equal(503);
+      expect((await get(`/${small.messageId}`)).status).to.equal(200);
+      stalled.socket.destroy();
+      await stalled.closed;
+      let status = 503;
+      while (status === 503) {
+        const response = await get(`/${large.messageId}`);
+        status = response.status;
+        expect((await response.arrayBuffer()).byteLength).to.be.greaterThan(0);
+      }
+      expect(status).to.equal(200);
+    });
+
+    it('are cut off when others need the room and they took nothing for a while', async () => {
+      await start({ limits: { ...limits, stalledMs: 20 } });
+      const processId = app.log.addProcess('p');
+      const large = app.log.addEntry(processId, 'm', { nonce: 0, dataBytes: MEGABYTES });
+      const stalled = stall(`/${large.messageId}`);
+      await answered(1);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      const response = await get(`/${large.messageId}`);
+      expect(response.status).to.equal(200);
+      expect(response.headers.get('content-length')).to.equal(String(large.node.length));
+      expect((await response.arrayBuffer()).byteLength).to.equal(large.node.length);
+      stalled.socket.resume();
+      await stalled.closed;
+      expect(stalled.received.length).to.be.lessThan(MEGABYTES);
+    });
+
+    it('leave the length to a HEAD', async () => {
+      await start();
+      const processId = app.log.addProcess('p');
+      const large = app.log.addEntry(processId, 'm', { nonce: 0, dataBytes: MEGABYTES });
+      const response = await get(`/${large.messageId}`, { method: 'HEAD' });
+      expect(response.headers.get('content-length')).to.equal(String(large.node.length));
+      expect(response.headers.get('content-type')).to.equal('application/json');
+    });
+  });
+
   describe('GET /{id}', () => {
     it('answers a page with its length', async () => {
       await start();

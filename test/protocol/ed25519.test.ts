@@ -1,4 +1,5 @@
-import { createPublicKey, randomBytes, verify } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
+import { ed25519 } from '@noble/curves/ed25519.js';
 import { expect } from 'chai';
 import { verifyEd25519 } from '../../src/lib/protocol/ed25519.js';
 
@@ -8,6 +9,8 @@ const SMALL_ORDER_KEYS = [
   '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
   'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
   'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+  'edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+  'eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
 ];
 
 /** The identity point and a zero scalar: verifies wherever the hash times the key is the identity too. */
@@ -18,11 +21,10 @@ describe('verifyEd25519', () => {
     it(`refuses the key ${hex.slice(0, 8)}…, under which one signature fits many messages`, async () => {
       const owner = Buffer.from(hex, 'hex');
       const messages = Array.from({ length: 64 }, () => randomBytes(48));
-      const x = owner.toString('base64url');
-      const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
-      const forgeable = messages.filter((message) => verify(null, message, key, TRIVIAL_SIGNATURE));
-      expect(forgeable, 'OpenSSL accepts some').to.not.have.length(0);
-      for (const message of forgeable) {
+      for (const message of messages) {
+        // ZIP 215 lets every one of them pass, OpenSSL 3.0 between an eighth and all, OpenSSL 3.5 none.
+        const zip215 = ed25519.verify(TRIVIAL_SIGNATURE, message, owner, { zip215: true });
+        expect(zip215, 'the signature fits').to.equal(true);
         expect(await verifyEd25519(owner, message, TRIVIAL_SIGNATURE)).to.equal(false);
       }
     });

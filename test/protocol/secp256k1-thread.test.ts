@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { expect } from 'chai';
@@ -72,14 +71,12 @@ describe('the thread that verifies secp256k1 signatures', function () {
   });
 
   it('keeps the program alive while somebody waits, and no longer', async () => {
-    const source = fileURLToPath(
-      new URL('../../src/lib/protocol/secp256k1-thread.ts', import.meta.url),
-    );
-    const script = `const { Secp256k1Thread } = require(${JSON.stringify(source)});
+    const source = new URL('../../src/lib/protocol/secp256k1-thread.ts', import.meta.url).href;
+    const script = `const { Secp256k1Thread } = await import(${JSON.stringify(source)});
       const bytes = (length) => new Uint8Array(length);
       const job = { signatureType: 3, owner: bytes(65), message: bytes(48), signature: bytes(65) };
       new Secp256k1Thread().verify(job).then((verified) => console.log('verified', verified));`;
-    const args = ['--import', 'tsx', '--input-type=commonjs', '-e', script];
+    const args = ['--import', 'tsx', '--input-type=module', '-e', script];
     const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 15_000 });
     expect(stdout).to.equal('verified false\n');
   });

@@ -32,6 +32,10 @@ const VIOLATIONS = [
     "import { randomBytes } from 'node:crypto'; randomBytes(1);",
     'no-restricted-imports',
   ],
+  ['src/lib/audit/planted.ts', "import '../storage/rocksdb/keys.js';", 'no-restricted-imports'],
+  ['src/lib/audit/planted.ts', "import '../migrator/migrate-disk.js';", 'no-restricted-imports'],
+  ['src/lib/audit/planted.ts', 'export const now = Date.now();', 'no-restricted-properties'],
+  ['src/commands/planted.ts', "import '../lib/audit/findings.js';", 'no-restricted-imports'],
   ['src/lib/storage/postgres/planted.ts', "import '../rocksdb/keys.js';", 'no-restricted-imports'],
   [
     'src/lib/storage/postgres/planted.ts',
@@ -55,7 +59,10 @@ const VIOLATIONS = [
 /** Each line keeps the rules, so that they are known to let something through. */
 const KEPT = [
   ['src/lib/scheduler/planted.ts', "import '../protocol/ids.js';"],
+  ['src/lib/protocol/planted.ts', "import '../errors.js'; import '../start-worker.js';"],
+  ['src/lib/storage/rocksdb/planted.ts', "import '../../start-worker.js';"],
   ['src/lib/storage/postgres/planted.ts', "import 'pg'; import '../../scheduler/ports.js';"],
+  ['src/lib/audit/planted.ts', "import '../migrator/ports.js'; import '../protocol/ids.js';"],
   ['src/lib/config/env.ts', 'export const home = process.env;'],
   ['src/commands/planted.ts', "import '../lib/wiring.js'; import '@oclif/core';"],
 ] as const satisfies readonly Planted[];

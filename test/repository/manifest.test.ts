@@ -9,10 +9,20 @@ interface Shape {
 
 /** What scripts of operators rely on: a change here is a change of the interface. */
 const COMMANDS = {
-  'db:migrate': { args: [], flags: ['json', 'status'] },
+  'bundles:seal': { args: [], flags: ['json', 'since'] },
+  'db:migrate': { args: [], flags: ['dry-run', 'json', 'status'] },
+  'disk:check': { args: [], flags: ['json', 'repair'] },
+  'migrate-disk': { args: ['range'], flags: ['json', 'restart', 'segments', 'verify'] },
   'outbox:list': { args: [], flags: ['json', 'limit', 'state'] },
+  'outbox:requeue': { args: ['process'], flags: ['all', 'json', 'since'] },
   'outbox:retry': { args: ['key'], flags: ['all', 'json'] },
-  serve: { args: ['mode', 'port'], flags: ['host', 'local'] },
+  'routers:check': { args: [], flags: ['fix', 'json', 'sample'] },
+  serve: { args: ['mode', 'port'], flags: ['host', 'local', 'su'] },
+  'store:copy': { args: [], flags: ['from', 'json', 'parallel', 'to'] },
+  verify: {
+    args: ['process'],
+    flags: ['checkpoint', 'json', 'signatures', 'since', 'store', 'url'],
+  },
   'wallet:info': { args: [], flags: ['json', 'local'] },
 };
 

@@ -22,7 +22,7 @@ class Harness {
           return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
         },
       },
-      clock: () => this.now,
+      monotonicMs: () => this.now,
       intervalMs: 5_000,
       staleMs: 60_000,
       ageMaxMs: 3_600_000,
@@ -96,6 +96,20 @@ describe('the block clock', () => {
     await harness.clock.close();
   });
 
+  it('goes by a clock that never steps: a wall clock that is set makes no height old', async () => {
+    const harness = new Harness([1_500_000]);
+    await harness.asked();
+    const wallClock = Date.now;
+    try {
+      Date.now = () => wallClock() + 7_200_000;
+      expect(harness.clock.current()).to.deep.equal({ height: 1_500_000, ageMs: 0 });
+      expect(harness.clock.require()).to.equal(1_500_000);
+    } finally {
+      Date.now = wallClock;
+    }
+    await harness.clock.close();
+  });
+
   it('refuses a height that is older than the limit', async () => {
     const harness = new Harness([1_500_000]);
     await harness.asked();
@@ -108,7 +122,7 @@ describe('the block clock', () => {
     await harness.clock.close();
   });
 
-  for (const wrong of [0, -1, 1.5, Number.NaN, 1e12, 1_700_000]) {
+  for (const wrong of [0, -1, 1.5, Number.NaN, 1e12, 100_000_001, 1_700_000]) {
     it(`does not believe a height of ${wrong} after 1500000`, async () => {
       const harness = new Harness([1_500_000, wrong]);
       await harness.later(5_000);
@@ -116,4 +130,21 @@ describe('the block clock', () => {
       await harness.clock.close();
     });
   }
+
+  it('believes a leap that three answers in a row agree on', async () => {
+    const harness = new Harness([1_000, 1_700_000, 1_700_001, 1_700_001]);
+    await harness.later(5_000);
+    await harness.later(5_000);
+    expect(harness.clock.require()).to.equal(1_000);
+    await harness.later(5_000);
+    expect(harness.clock.require()).to.equal(1_700_001);
+    await harness.clock.close();
+  });
+
+  it('does not believe leaps that do not agree', async () => {
+    const harness = new Harness([1_000, 1_700_000, 9_000_000, 1_001, 1_700_000, 1_700_000]);
+    for (let i = 0; i < 5; i += 1) await harness.later(5_000);
+    expect(harness.clock.require()).to.equal(1_001);
+    await harness.clock.close();
+  });
 });

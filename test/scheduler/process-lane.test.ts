@@ -167,6 +167,38 @@ describe('the lane of a process', () => {
     expect(store.logs.get(process.id)).to.have.length(2);
   });
 
+  it('tells equal assigns apart when each is to have its own place, also after an unknown outcome', async () => {
+    const store = new MemoryScheduleStore();
+    const harness = openLaneHarness({ store });
+    const process = unsignedItem();
+    await harness.spawn(process);
+    const faults: Fault[] = ['unknown-after', 'unknown-before'];
+    store.nextFault = () => faults.shift() ?? 'none';
+    const transactionId = unsignedItem().id;
+    const places = await Promise.all(
+      Array.from({ length: 6 }, () =>
+        harness.lanes.enter({
+          kind: 'assigned-transaction',
+          processId: process.id,
+          transactionId,
+          exclude: [],
+          identity: {
+            kind: 'assign',
+            processId: process.id,
+            transactionId,
+            exclude: [],
+            since: 0,
+            attempts: [],
+          },
+        }),
+      ),
+    );
+    expect(new Set(places.map(({ id }) => id)).size).to.equal(6);
+    expect(store.logs.get(process.id)?.map(({ head }) => head.nonce)).to.deep.equal([
+      0, 1, 2, 3, 4, 5, 6,
+    ]);
+  });
+
   it('refuses the one entry that the store refuses, and gives its successors their places', async () => {
     const store = new MemoryScheduleStore();
     const harness = openLaneHarness({ store });

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { SuError } from '../../src/lib/errors.js';
+import { DamagedEntryError, SuError } from '../../src/lib/errors.js';
 import type { Id } from '../../src/lib/protocol/ids.js';
 import { makeReadPage, type PagePart, type PageQuery } from '../../src/lib/scheduler/read-page.js';
 import { idOf, MemoryLog } from '../support/memory-store.js';
@@ -282,7 +282,49 @@ describe('scheduler/read-page', () => {
     log.addEntry(processId, 'second', { nonce: 1, timestamp: 2000 });
     log.addEntry(processId, 'first', { nonce: 0, timestamp: 3000 });
     const page = await readJson({ log, processId }, {});
-    expect(cursors(page)).to.deep.equal(['3000', '2000']);
+    // Not 2000: whoever went on from there would be given the first once more.
+    expect(cursors(page)).to.deep.equal(['3000', '3000']);
+  });
+
+  it('holds every entry that repeats the last cursor, whatever the limit', async () => {
+    const { log, processId } = makeLog({ withAssignment: false, messages: 2 });
+    for (const name of ['again', 'and again', 'a third time']) {
+      log.addEntry(processId, name, { nonce: 1, timestamp: 1001 });
+    }
+    log.addEntry(processId, 'behind', { nonce: 2, timestamp: 1002 });
+    for (const by of ['nonce', 'timestamp'] as const) {
+      const first = await readJson({ log, processId }, { by, limit: 2 });
+      expect(first.edges).to.have.lengthOf(5);
+      expect(first.page_info.has_next_page).to.equal(true);
+      const from = Number(cursors(first).at(-1));
+      const second = await readJson({ log, processId }, { by, from, limit: 2 });
+      expect(second.edges.map(({ node }) => node.message.id)).to.deep.equal([idOf('behind')]);
+    }
+  });
+
+  it('ends before an entry that cannot be read, and fails when that is the first', async () => {
+    const { log, processId } = makeLog({ withAssignment: false });
+    const damage = new DamagedEntryError('nonce 4 cannot be read', { nonce: 4 });
+    const failing: Pick<MemoryLog, 'readRange'> = {
+      async *readRange(query) {
+        for await (const piece of log.readRange(query)) {
+          const before = piece.filter(({ nonce }) => nonce < 4);
+          yield before;
+          if (before.length < piece.length) throw damage;
+        }
+      },
+    };
+    const read = async (from: number | undefined): Promise<PageJson> => {
+      const page: Buffer[] = [];
+      const process = log.processes.get(processId)!;
+      const query = { ...ALL, by: 'nonce', from } as const;
+      for await (const { bytes } of makeReadPage(failing, LIMITS)(process, query)) page.push(bytes);
+      return JSON.parse(Buffer.concat(page).toString()) as PageJson;
+    };
+    const page = await read(undefined);
+    expect(cursors(page)).to.deep.equal(['0', '1', '2', '3']);
+    expect(page.page_info.has_next_page).to.equal(true);
+    expect(await read(3).catch((error: unknown) => error)).to.equal(damage);
   });
 
   it('puts node before cursor and edges before page_info, and keeps the bytes of the nodes', async () => {

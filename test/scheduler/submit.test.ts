@@ -5,6 +5,7 @@ import { idFromBytes, type Id } from '../../src/lib/protocol/ids.js';
 import type { Job } from '../../src/lib/scheduler/entry.js';
 import type { Receipt, ReceiptQuery } from '../../src/lib/scheduler/ports.js';
 import type { Placement } from '../../src/lib/scheduler/process-lane.js';
+import { NO_GUARDS } from '../../src/lib/scheduler/guards.js';
 import { checkWarm, makeSubmit, type Submit } from '../../src/lib/scheduler/submit.js';
 import { verifyPostedItem } from '../../src/lib/scheduler/verify-data-item.js';
 import { quickItem, quickMessage, quickProcess, quickWallet } from '../support/signed-items.js';
@@ -33,6 +34,7 @@ class Harness {
           return this.place(job);
         },
       },
+      guards: NO_GUARDS,
       prepare: {
         checkOnBoot: (onBoot) => {
           this.onBootChecked.push(onBoot);
@@ -40,7 +42,7 @@ class Harness {
         },
         checkTransaction: () => {
           this.assignsChecked += 1;
-          return Promise.resolve();
+          return Promise.resolve(undefined);
         },
       },
       findReceipt: (query) => {
@@ -176,6 +178,15 @@ describe('submit', () => {
   it('joins assigns that are under way only when they are the same', async () => {
     const harness = new Harness();
     await Promise.all([harness.assign('Data'), harness.assign('Data'), harness.assign('Tags')]);
+    expect(harness.jobs).to.have.length(2);
+  });
+
+  it('does not join an assign on the base layer with a plain one', async () => {
+    const harness = new Harness();
+    const query = { processId, assign: transactionId, exclude: undefined };
+    await Promise.all(
+      [true, false].map((baseLayer) => harness.submit.submitAssign({ ...query, baseLayer })),
+    );
     expect(harness.jobs).to.have.length(2);
   });
 

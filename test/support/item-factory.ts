@@ -1,16 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import {
-  encodeDataItem,
-  encodeUnsigned,
-  parseDataItem,
-  type DataItem,
-} from '../../src/lib/protocol/data-item.js';
-import { signatureMessage } from '../../src/lib/protocol/deep-hash.js';
+import { encodeDataItem, parseDataItem, type DataItem } from '../../src/lib/protocol/data-item.js';
 import { idFromBytes, idToBytes, type Id } from '../../src/lib/protocol/ids.js';
 import type { Tag } from '../../src/lib/protocol/tags.js';
-import type { TestWallet } from './test-wallet.js';
 
-export { testWallet, testWalletPath, type TestWallet } from './test-wallet.js';
+export { testWallet, type TestWallet } from './test-wallet.js';
 
 /** What of a data item a test decides; the rest is absent or empty. */
 export interface ItemParts {
@@ -51,14 +44,6 @@ function dataOf(parts: ItemParts): Uint8Array {
   return Buffer.from(parts.data ?? '');
 }
 
-/** A data item with a true signature of the wallet. Two calls give two ids, since PSS is random. */
-export async function makeItem(wallet: TestWallet, parts: ItemParts): Promise<DataItem> {
-  const fields = fieldsOf(wallet.owner, parts);
-  const unsigned = parseDataItem(encodeUnsigned(fields, dataOf(parts)), 'stored');
-  const signature = await wallet.sign(await signatureMessage(unsigned));
-  return parseDataItem(encodeDataItem({ ...fields, signature }, dataOf(parts)), 'stored');
-}
-
 /** A data item of valid structure whose signature is random bytes: free of RSA, for tests that do not verify. */
 export function fakeItem(parts: FakeParts = {}): DataItem {
   const fields = fieldsOf(parts.owner ?? randomBytes(512), parts);
@@ -86,25 +71,6 @@ export function processTags(more: readonly Tag[] = []): readonly Tag[] {
 /** The tags of a message that the rules accept, followed by these. */
 export function messageTags(more: readonly Tag[] = []): readonly Tag[] {
   return [...tagsOf(['Data-Protocol', 'ao'], ['Type', 'Message'], ['Variant', 'ao.TN.1']), ...more];
-}
-
-/** A signed process that the rules accept; `tags` come after the required ones. */
-export function makeProcessItem(wallet: TestWallet, parts: ItemParts = {}): Promise<DataItem> {
-  return makeItem(wallet, { data: '1984', ...parts, tags: processTags(parts.tags) });
-}
-
-/** A signed message for a process that the rules accept; `tags` come after the required ones. */
-export function makeMessageItem(
-  wallet: TestWallet,
-  processId: Id,
-  parts: ItemParts = {},
-): Promise<DataItem> {
-  return makeItem(wallet, {
-    data: 'hello',
-    ...parts,
-    target: processId,
-    tags: messageTags(parts.tags),
-  });
 }
 
 /** `makeProcessItem` without a true signature. */

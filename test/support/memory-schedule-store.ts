@@ -92,7 +92,8 @@ export class MemoryScheduleStore implements ScheduleStore {
             entry.messageId === query.transactionId &&
             entry.head.timestamp >= query.since &&
             entry.identity.kind === 'assign' &&
-            entry.identity.exclude.join() === query.exclude.join();
+            entry.identity.exclude.join() === query.exclude.join() &&
+            query.attempts?.some((id) => id === entry.assignment?.id) !== false;
           if (same && entry.assignment !== undefined) {
             return { id: entry.assignment.id, timestamp: entry.head.timestamp };
           }

@@ -59,7 +59,12 @@ export async function startApp(
     log,
     ...appOptions,
   });
-  const server = await listen(app, { host: '127.0.0.1', port: 0, log, timeouts });
+  const server = await listen(app, {
+    host: '127.0.0.1',
+    port: 0,
+    log,
+    timeouts: { quietMs: 5, graceMs: 50, ...timeouts },
+  });
   return { url: `http://127.0.0.1:${server.port}`, server, submit, log: reader, lines };
 }
 

@@ -17,6 +17,8 @@ export interface SuProcessOptions {
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly args?: readonly string[];
+  /** Default: su. */
+  readonly mode?: 'su' | 'router';
   /** Default: this Node. */
   readonly node?: string;
   /** Resolve as soon as it listens, not only when `/health` is 200. */
@@ -31,7 +33,7 @@ export async function startSu(options: SuProcessOptions): Promise<SuProcess> {
   const { cwd, args = [] } = options;
   const child = spawn(
     options.node ?? process.execPath,
-    [ENTRY, 'serve', 'su', '0', '--host', '127.0.0.1', ...args],
+    [ENTRY, 'serve', options.mode ?? 'su', '0', '--host', '127.0.0.1', ...args],
     {
       cwd,
       env: {

@@ -12,6 +12,10 @@ export interface TempRocksdb {
   now(): number;
   open(options?: { readonly processCacheSize?: number }): Promise<RocksdbStore>;
   pass(ms: number): Promise<void>;
+  /** Sets the wall clock, as an operator or a time server does; no time passes. */
+  setClock(byMs: number): Promise<void>;
+  /** The clock that never steps, ms. */
+  monotonicMs(): number;
   destroy(): Promise<void>;
 }
 
@@ -19,6 +23,8 @@ export interface TempRocksdb {
 export async function makeTempRocksdb(leaseMs: number): Promise<TempRocksdb> {
   const folder = await mkdtemp(join(tmpdir(), 'su-rocksdb-'));
   let now = 1_700_000_000_000;
+  let passedMs = 0;
+  const monotonicMs = (): number => passedMs;
   const logged: string[] = [];
   const note = (fields: object): void => {
     if ('event' in fields) logged.push(String(fields.event));
@@ -29,10 +35,15 @@ export async function makeTempRocksdb(leaseMs: number): Promise<TempRocksdb> {
     logged,
     now: () => now,
     open: (options = {}) =>
-      openRocksdbStore({ folder, leaseMs, clock: () => now, log, ...options }),
+      openRocksdbStore({ folder, leaseMs, clock: () => now, monotonicMs, log, ...options }),
     pass: async (ms) => {
       now += ms;
+      passedMs += ms;
     },
+    setClock: async (byMs) => {
+      now += byMs;
+    },
+    monotonicMs,
     destroy: () => rm(folder, { recursive: true, force: true }),
   };
 }

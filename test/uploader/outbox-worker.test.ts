@@ -77,7 +77,7 @@ describe('outbox worker', function () {
       outbox,
       client: client ?? clientOf(),
       cache,
-      clock: Date.now,
+      monotonicMs: () => performance.now(),
       random: Math.random,
       delay: delayByTimer,
       limits: { ...QUICK, ...limits },
@@ -208,6 +208,52 @@ describe('outbox worker', function () {
     worker.offer([outbox.put([item], 'leased')]);
     await until(() => outbox.pending === 0, 'the outbox is empty');
     expect(worker.stats()).to.include({ failed: 8, uploaded: 1 });
+  });
+
+  it('does not take the bundler for down because one item fails each time', async () => {
+    const [item] = pair();
+    bundler.answerWith(({ id }) => (id === item.id ? 503 : 200));
+    const worker = openWorker({ limits: { retryLongestMs: 40 } });
+    worker.offer([outbox.put([item], 'leased')]);
+    await until(() => worker.stats().failed >= 12, 'it failed more often than the limit');
+    expect(worker.stats().bundlerDown).to.equal(false);
+    worker.offer([outbox.put(pair(), 'leased')]);
+    await until(() => bundler.acceptedIds.size === 2, 'what is new is through');
+    expect(events('bundler-down')).to.equal(0);
+  });
+
+  it('publishes at once what is new, also when what fails each time has taken the bundler down', async () => {
+    const failing = new Set<string>();
+    bundler.answerWith(({ id }) => (failing.has(id) ? 500 : 200));
+    const worker = openWorker({ limits: { retryFirstMs: 20, retryLongestMs: 20_000 } });
+    const rows = Array.from({ length: 10 }, () => outbox.put(pair(), 'leased'));
+    for (const { uploads } of rows) for (const { id } of uploads) failing.add(id);
+    worker.offer(rows);
+    await until(() => worker.stats().bundlerDown, 'the bundler counts as down');
+    // Probes of what failed are by now further apart than this test waits.
+    await until(() => worker.stats().failed >= 33, 'several probes failed');
+    const begun = performance.now();
+    worker.offer([outbox.put(pair(), 'leased')]);
+    await until(() => bundler.acceptedIds.size === 2, 'what is new is through');
+    expect(performance.now() - begun).to.be.below(500);
+  });
+
+  it('sends no more than one probe in a while to a dead bundler, however much is scheduled', async () => {
+    let tries = 0;
+    const client: UploaderClient = {
+      upload() {
+        tries += 1;
+        return Promise.resolve({ status: 'failed', reason: 'away', retryAfterMs: undefined });
+      },
+    };
+    const worker = openWorker({ client, limits: { retryFirstMs: 100, retryLongestMs: 1_000 } });
+    worker.offer(Array.from({ length: 10 }, () => outbox.put(pair(), 'leased')));
+    await until(() => worker.stats().bundlerDown, 'the bundler counts as down');
+    const before = tries;
+    const writing = setInterval(() => worker.offer([outbox.put(pair(), 'leased')]), 2);
+    await sleep(500);
+    clearInterval(writing);
+    expect((tries - before) / 2).to.be.within(2, 6);
   });
 
   it('logs a fault of account or address once as an error, shows it, and publishes when it is mended', async () => {

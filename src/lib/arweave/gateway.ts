@@ -1,22 +1,28 @@
 import { SuError } from '../errors.js';
 import type { Id } from '../protocol/ids.js';
-import type { Gateway } from '../scheduler/ports.js';
+import { fromBase64Url } from '../protocol/ids.js';
+import type { Gateway, TransactionContent } from '../scheduler/ports.js';
 import { HttpFailure, joinUrl, makeHttpClient } from './http-client.js';
 import type { HttpAnswer, HttpAsk, HttpClient } from './http-client.js';
 
 /** A gateway's answers have a few hundred bytes; GraphQL with an item's tags a few thousand. */
 const ANSWER_BYTES_MAX = 1_048_576;
+/** A transaction's data, when it has to be read: as much as the body of a posted item may have. */
+const DATA_BYTES_MAX = 10_485_760;
 const REDIRECTS_MAX = 5;
 const CONNECTIONS_MAX = 16;
 
 /** The id is a variable and never part of the query's text, so that no input can change what is asked. */
 const TRANSACTION_QUERY =
   'query Transaction($ids: [ID!]!) { transactions(ids: $ids, first: 1) { edges { node { id } } } }';
+const CONTENT_QUERY =
+  'query Transaction($ids: [ID!]!) { transactions(ids: $ids, first: 1) ' +
+  '{ edges { node { id recipient anchor tags { name value } } } } }';
 
 export interface GatewayOptions {
   /** GRAPHQL_URL: `/graphql` is appended unless it ends in it. */
   readonly graphqlUrl: string;
-  /** ARWEAVE_URL: `/info` and `/tx/{id}/status` are below it. */
+  /** ARWEAVE_URL: `/info`, `/tx/{id}/status` and `/raw/{id}` are below it. */
   readonly arweaveUrl: string;
   /** ARWEAVE_URL_LIST */
   readonly arweaveUrls: readonly string[];
@@ -38,6 +44,11 @@ export function makeGateway(options: GatewayOptions): Gateway & { close(): void 
     fetchConfirmations: (id) =>
       fetchConfirmations(context, joinUrl(options.arweaveUrl, `tx/${id}/status`), id),
     fetchTransactionExists: (id) => fetchTransactionExists(context, graphqlUrl, id),
+    fetchTransaction: (id) =>
+      fetchTransaction(context, id, {
+        graphql: graphqlUrl,
+        raw: joinUrl(options.arweaveUrl, `raw/${id}`),
+      }),
     fetchIdAnswers: (id) =>
       fetchIdAnswers(
         context,
@@ -50,6 +61,8 @@ export function makeGateway(options: GatewayOptions): Gateway & { close(): void 
 interface Context {
   readonly client: HttpClient;
   readonly timeoutMs: number;
+  /** ANSWER_BYTES_MAX when left out. */
+  readonly answerBytesMax?: number;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -81,18 +94,86 @@ async function fetchConfirmations(context: Context, url: URL, id: Id): Promise<n
 }
 
 async function fetchTransactionExists(context: Context, url: URL, id: Id): Promise<boolean> {
+  return (await fetchNode(context, url, { query: TRANSACTION_QUERY, id })) !== undefined;
+}
+
+/** What GraphQL answers of a transaction; nothing of it is checked but the id. */
+interface TransactionNode {
+  readonly id: Id;
+  readonly recipient?: unknown;
+  readonly anchor?: unknown;
+  readonly tags?: unknown;
+}
+
+async function fetchNode(
+  context: Context,
+  url: URL,
+  { query, id }: { readonly query: string; readonly id: Id },
+): Promise<TransactionNode | undefined> {
   const answer = await ask(context, {
     url,
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/json' },
-    body: Buffer.from(JSON.stringify({ query: TRANSACTION_QUERY, variables: { ids: [id] } })),
+    body: Buffer.from(JSON.stringify({ query, variables: { ids: [id] } })),
   });
   const value = readJson(answer, url) as {
     data?: { transactions?: { edges?: unknown } | null } | null;
   } | null;
   const edges: unknown = value?.data?.transactions?.edges;
   if (!Array.isArray(edges)) throw nonsense(url, 'no transactions');
-  return edges.some((edge: { node?: { id?: unknown } } | null) => edge?.node?.id === id);
+  const nodes = edges.map((edge: { node?: TransactionNode | null } | null) => edge?.node);
+  return nodes.find((node) => node?.id === id) ?? undefined;
+}
+
+async function fetchTransaction(
+  context: Context,
+  id: Id,
+  urls: { readonly graphql: URL; readonly raw: URL },
+): Promise<TransactionContent | undefined> {
+  const node = await fetchNode(context, urls.graphql, { query: CONTENT_QUERY, id });
+  if (node === undefined) return undefined;
+  const url = urls.graphql;
+  const content = {
+    target: readBytes(node.recipient, url),
+    anchor: readBytes(node.anchor, url),
+    tags: readTags(node.tags, url),
+  };
+  const answer = await ask(
+    { ...context, answerBytesMax: DATA_BYTES_MAX },
+    {
+      url: urls.raw,
+      method: 'GET',
+    },
+  );
+  if (answer.status === 404) return undefined;
+  if (answer.cut) {
+    throw new SuError(
+      'body-too-large',
+      `the data of transaction ${id} have more than ${DATA_BYTES_MAX} bytes`,
+    );
+  }
+  refuseFailure(answer, urls.raw);
+  return { ...content, data: answer.body };
+}
+
+/** Base64url text, or nothing: absent. */
+function readBytes(text: unknown, url: URL): Uint8Array {
+  if (text === undefined || text === null || text === '') return new Uint8Array(0);
+  try {
+    if (typeof text === 'string') return fromBase64Url(text);
+  } catch {
+    // answered below, together with what is no text
+  }
+  throw nonsense(url, 'a recipient or anchor that is not base64url');
+}
+
+function readTags(tags: unknown, url: URL): TransactionContent['tags'] {
+  const read = Array.isArray(tags) ? tags : [];
+  return read.map((tag: { name?: unknown; value?: unknown } | null) => {
+    const { name, value } = tag ?? {};
+    if (typeof name === 'string' && typeof value === 'string') return { name, value };
+    throw nonsense(url, 'a tag without name and value');
+  });
 }
 
 /** All at once: with one after the other a gateway that is away would cost its whole timeout before the next is asked. */
@@ -101,13 +182,10 @@ async function fetchIdAnswers(context: Context, urls: readonly URL[]): Promise<b
   let failures: readonly unknown[];
   try {
     const asked = urls.map(async (url) => {
-      const { status } = await askOnce(
-        { ...context, signal: abort.signal },
-        { url, method: 'HEAD' },
-      );
-      if (status >= 200 && status < 400) return true;
-      if (status >= 500) throw unavailable(url, `it answered ${status}`);
-      throw new IdUnknown();
+      const { status } = await ask({ ...context, signal: abort.signal }, { url, method: 'HEAD' });
+      if (status >= 200 && status < 300) return true;
+      if (isVerdict(status)) throw new IdUnknown();
+      throw unavailable(url, `it answered ${status}`);
     });
     return await Promise.any(asked);
   } catch (error) {
@@ -122,6 +200,11 @@ async function fetchIdAnswers(context: Context, urls: readonly URL[]): Promise<b
     'no gateway could be asked whether the id exists; try again later',
     { cause: failures[0] },
   );
+}
+
+/** Busy, too slow, or a redirect to nowhere: nothing is said of the id. */
+function isVerdict(status: number): boolean {
+  return status >= 400 && status < 500 && status !== 408 && status !== 429;
 }
 
 /** The gateway was reached and does not have the id. */
@@ -162,7 +245,7 @@ async function askOnce(context: Context, question: Question): Promise<HttpAnswer
     return await context.client.request({
       ...question,
       timeoutMs: context.timeoutMs,
-      answerBytesMax: ANSWER_BYTES_MAX,
+      answerBytesMax: context.answerBytesMax ?? ANSWER_BYTES_MAX,
       ...(context.signal === undefined ? {} : { signal: context.signal }),
     });
   } catch (cause) {

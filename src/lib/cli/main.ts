@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Interfaces } from '@oclif/core';
 import { wantsStackTraces } from '../config/env.js';
@@ -23,7 +23,7 @@ export async function runCli(entry: Entry): Promise<never> {
   settings.enableAutoTranspile = false;
   let status: number;
   try {
-    const config = await Config.load(loadOptions(entry));
+    const config = await Config.load(await loadOptions(entry));
     const argv = helpAsFlag(process.argv.slice(2));
     const refusal = recogniseSystemSu(
       {
@@ -47,17 +47,19 @@ export async function runCli(entry: Entry): Promise<never> {
   process.exit(status);
 }
 
-/** The manifest describes the built commands; the sources are looked through instead. */
-function loadOptions({ root, commands }: Entry): Interfaces.Options {
+/**
+ * The manifest describes the built commands; the sources are looked through instead. For that the root is loaded here:
+ * oclif minds `ignoreManifest` in a plugin that it is given, and not in the one that it makes of the same options.
+ */
+async function loadOptions({ root, commands }: Entry): Promise<Interfaces.Options> {
   if (commands === undefined) return { root, devPlugins: false };
-  const pjson = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Interfaces.PJSON;
-  return {
-    root,
-    devPlugins: false,
-    isRoot: true,
-    ignoreManifest: true,
-    pjson: { ...pjson, oclif: { ...pjson.oclif, commands } },
-  };
+  const { Plugin } = await import('@oclif/core');
+  const text = await readFile(join(root, 'package.json'), 'utf8');
+  const read = JSON.parse(text) as Interfaces.PJSON;
+  const pjson = { ...read, oclif: { ...read.oclif, commands } };
+  const plugin = new Plugin({ root, isRoot: true, ignoreManifest: true, pjson });
+  await plugin.load();
+  return { root, devPlugins: false, pjson, plugins: new Map([[plugin.name, plugin]]) };
 }
 
 function report(error: unknown): number {

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { SuError } from '../errors.js';
+import { readGuards, tenantStore, type GuardsConfig } from './guards-config.js';
 import { readStore, type StoreConfig } from './store-config.js';
 import { type Environment, makeVariableReader, type VariableReader } from './variable-reader.js';
 import { type NameOfKind, type Variable, type VariableName, VARIABLES } from './variables.js';
@@ -40,6 +41,7 @@ export interface SchedulerConfig {
   readonly blockHeightMaxAgeMs: number;
   /** Addresses and CIDR ranges. */
   readonly trustProxy: readonly string[];
+  readonly guards: GuardsConfig;
   /** Sentences about variables that are set and have no effect. */
   readonly warnings: readonly string[];
 }
@@ -95,19 +97,24 @@ export function readSchedulerConfig(env: Environment, options: ServeOptions): Sc
   refuseWhatIsNotBuilt(reader);
   const { local } = options;
   const dataDir = readDataDir(reader);
+  const processAssignment =
+    local && !reader.isSet('ENABLE_PROCESS_ASSIGNMENT')
+      ? true
+      : isOn(reader, 'ENABLE_PROCESS_ASSIGNMENT');
+  const guards = readGuards(reader, { warnings, processAssignment });
   const config: SchedulerConfig = {
     mode: 'su',
     host: options.host ?? (local ? '127.0.0.1' : '0.0.0.0'),
     port: reader.integer('PORT'),
     local,
     walletPath: readWalletPath(reader, local ? dataDir : undefined),
-    store: readStore(reader, dataDir, warnings),
+    store:
+      guards.tenants === undefined
+        ? readStore(reader, dataDir, warnings)
+        : tenantStore(reader, guards.tenants),
     dataDir,
     ...(local ? localNetwork(reader, warnings) : readNetwork(reader)),
-    processAssignment:
-      local && !reader.isSet('ENABLE_PROCESS_ASSIGNMENT')
-        ? true
-        : isOn(reader, 'ENABLE_PROCESS_ASSIGNMENT'),
+    processAssignment,
     metricsEnabled: isOn(reader, 'ENABLE_METRICS'),
     maxReadMemoryBytes: reader.integer('MAX_READ_MEMORY'),
     assignRetryWindowMs: reader.integer('ASSIGN_RETRY_WINDOW_MS'),
@@ -116,6 +123,7 @@ export function readSchedulerConfig(env: Environment, options: ServeOptions): Sc
     blockHeightStaleMs: reader.integer('BLOCK_HEIGHT_STALE_MS'),
     blockHeightMaxAgeMs: reader.integer('BLOCK_HEIGHT_MAX_AGE_MS'),
     trustProxy: reader.list('TRUST_PROXY'),
+    guards,
     warnings,
   };
   checkAges(reader, config);
@@ -132,6 +140,11 @@ export function readOperatorConfig(env: Environment): OperatorConfig {
   const reader = makeVariableReader(env);
   const warnings: string[] = [];
   const dataDir = readDataDir(reader);
+  if (reader.isSet('MULTI_TENANT_BASE_CONN') && !reader.isSet('DATABASE_URL')) {
+    reader.report(
+      "DATABASE_URL is not set: with MULTI_TENANT_BASE_CONN a command works on one tenant's database, which DATABASE_URL names",
+    );
+  }
   const store = readStore(reader, dataDir, warnings);
   refuseProblems(reader, undefined);
   return freeze({ store, dataDir, warnings });
@@ -169,12 +182,8 @@ export function readWalletConfig(
   return freeze({ walletPath });
 }
 
-/** @throws SuError for the router at once: what a Scheduler Unit lacks is no concern of a router's operator */
 function checkMode(reader: VariableReader): void {
   const mode = reader.text('MODE') ?? '';
-  if (mode === 'router') {
-    throw new SuError('invalid-config', 'MODE: router mode is not built yet; su serve su is');
-  }
   if (mode !== 'su')
     reader.report(`MODE: ${JSON.stringify(mode.slice(0, 80))} is not su or router`);
 }
@@ -193,16 +202,18 @@ function refuseWhatIsNotBuilt(reader: VariableReader): void {
   }
 }
 
-function isOn(reader: VariableReader, name: NameOfKind<'boolean'>): boolean {
+/** @returns false also for what is unset or wrong; the latter is reported */
+export function isOn(reader: VariableReader, name: NameOfKind<'boolean'>): boolean {
   return reader.boolean(name) === true;
 }
 
-function readDataDir(reader: VariableReader): string {
+/** Absolute. */
+export function readDataDir(reader: VariableReader): string {
   return resolve(reader.text('SU_DATA_DIR') ?? '');
 }
 
 /** @param localFolder where `--local` keeps its wallet; undefined when the variable is required */
-function readWalletPath(reader: VariableReader, localFolder: string | undefined): string {
+export function readWalletPath(reader: VariableReader, localFolder: string | undefined): string {
   const path = reader.text('SU_WALLET_PATH');
   if (path?.startsWith('{') === true) {
     reader.report(
@@ -260,7 +271,7 @@ function checkAges(reader: VariableReader, config: SchedulerConfig): void {
 }
 
 /** One problem makes one line; several stand below a heading, so that none is read over. */
-function refuseProblems(reader: VariableReader, hint: string | undefined): void {
+export function refuseProblems(reader: VariableReader, hint: string | undefined): void {
   const problems = [...reader.problems];
   if (problems.length === 0) return;
   const heading = `the configuration has ${problems.length} problems`;
@@ -270,7 +281,8 @@ function refuseProblems(reader: VariableReader, hint: string | undefined): void 
   throw new SuError('invalid-config', lines.join('\n'), { details: { problems } });
 }
 
-function freeze<Value extends object>(value: Value): Readonly<Value> {
+/** Freezes a configuration, parts included. */
+export function freeze<Value extends object>(value: Value): Readonly<Value> {
   for (const part of Object.values(value)) {
     if (typeof part === 'object' && part !== null) freeze(part as object);
   }

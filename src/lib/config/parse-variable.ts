@@ -41,6 +41,13 @@ export function parseHttpUrl(text: string): Parsed<string> {
   return { value: text.replace(/\/+$/, '') };
 }
 
+/** The URL of a document, which may have a query: many are addressed by one. */
+export function parseDocumentUrl(text: string): Parsed<string> {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const known = url !== undefined && ['http:', 'https:'].includes(url.protocol);
+  return known ? { value: text } : { expected: 'an http:// or https:// URL' };
+}
+
 /** A connection URL as libpq and its kin write it. */
 export function parsePostgresUrl(text: string): Parsed<string> {
   const known = URL.canParse(text) && /^postgres(ql)?:\/\//.test(text);
@@ -87,6 +94,7 @@ export function showValue(kind: VariableKind, text: string): string {
   if (kind === 'postgres-url') return `"${redactUrl(text)}"`;
   // Somebody who pastes the wallet itself where its path belongs must not find the key in a log.
   if (/["{]/.test(text)) return '(not shown: it looks like JSON)';
+  if (kind === 'document-url') return '(not shown: it may hold a key)';
   const shown = kind === 'http-url' && URL.canParse(text) ? redactUrl(text) : text;
   // A password before an @ is dropped also where the text is no URL, or a list of them.
   const safe = shown.replace(/:[^:/@,]*@/g, ':***@');

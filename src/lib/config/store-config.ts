@@ -1,6 +1,14 @@
 import { join } from 'node:path';
 import type { VariableReader } from './variable-reader.js';
 
+/** A copy of the database's logs in a folder. */
+export interface DiskConfig {
+  /** Absolute. */
+  readonly folder: string;
+  /** Where a running server answers the operator's commands. */
+  readonly socketPath: string;
+}
+
 /** Which store holds the truth, and how to reach it. */
 export type StoreConfig =
   | {
@@ -18,6 +26,8 @@ export type StoreConfig =
       readonly readerUrl: string;
       readonly writeConnections: number;
       readonly readConnections: number;
+      /** A copy beside it, which only a server opens. */
+      readonly disk?: DiskConfig | undefined;
     };
 
 /** A unix socket's address holds 108 bytes, the last of which is zero. */
@@ -55,7 +65,13 @@ export function readStore(
     return readEmbedded(reader, dataDir);
   }
   const writer = writerUrl ?? '';
-  return { kind: 'postgres', writerUrl: writer, readerUrl: readerUrl ?? writer, ...connections };
+  const urls = { writerUrl: writer, readerUrl: readerUrl ?? writer };
+  return {
+    kind: 'postgres',
+    ...urls,
+    ...connections,
+    ...(disk ? { disk: readFolder(reader, dataDir) } : {}),
+  };
 }
 
 function checkDisk(
@@ -97,12 +113,22 @@ function readEmbedded(reader: VariableReader, folder: string): StoreConfig {
         'an empty log in their place would fork every process: set SU_DATA_DIR to the folder of this one',
     );
   }
-  const socketPath = join(folder, SOCKET_NAME);
+  return { kind: 'embedded', ...readFolder(reader, folder) };
+}
+
+/** A folder that a server holds, with the socket in it. */
+function readFolder(reader: VariableReader, folder: string): DiskConfig {
+  const socketPath = socketPathOf(folder);
   const bytes = Buffer.byteLength(socketPath);
   if (bytes > SOCKET_PATH_BYTES_MAX) {
     reader.report(
       `SU_DATA_DIR: the path of its socket, ${socketPath}, has ${bytes} bytes, and ${SOCKET_PATH_BYTES_MAX} is the most: use a shorter one`,
     );
   }
-  return { kind: 'embedded', folder, socketPath };
+  return { folder, socketPath };
+}
+
+/** Where the server that holds a folder answers the operator's commands. */
+export function socketPathOf(folder: string): string {
+  return join(folder, SOCKET_NAME);
 }

@@ -2,6 +2,7 @@ import {
   type Parsed,
   parseAddressList,
   parseBoolean,
+  parseDocumentUrl,
   parseHttpUrl,
   parseHttpUrlList,
   parseInteger,
@@ -25,6 +26,7 @@ export interface VariableReader {
   boolean(name: NameOfKind<'boolean'>): boolean | undefined;
   integer(name: NameOfKind<'integer'>): number;
   httpUrl(name: NameOfKind<'http-url'>): string | undefined;
+  documentUrl(name: NameOfKind<'document-url'>): string | undefined;
   postgresUrl(name: NameOfKind<'postgres-url'>): string | undefined;
   list(name: NameOfKind<'list' | 'http-url-list' | 'address-list'>): readonly string[];
 }
@@ -60,6 +62,7 @@ export function makeVariableReader(env: Environment): VariableReader {
     // After a problem the number is of no use: the configuration is refused as a whole.
     integer: (name) => read(name, (text) => parseInteger(text, VARIABLES[name])) ?? 0,
     httpUrl: (name) => read(name, parseHttpUrl),
+    documentUrl: (name) => read(name, parseDocumentUrl),
     postgresUrl: (name) => read(name, parsePostgresUrl),
     list: (name) => {
       switch (VARIABLES[name].kind) {

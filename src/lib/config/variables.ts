@@ -6,6 +6,7 @@ export type VariableKind =
   | 'integer'
   | 'mode'
   | 'http-url'
+  | 'document-url'
   | 'postgres-url'
   | 'list'
   | 'http-url-list'
@@ -56,7 +57,7 @@ export const VARIABLES = {
   SU_DATA_DIR: {
     kind: 'path',
     default: './su-data',
-    meaning: 'folder of the embedded store and of what `--local` keeps',
+    meaning: 'folder of the embedded store, of the disk copy, and of what `--local` keeps',
   },
   SU_FILE_DB_DIR: {
     kind: 'path',
@@ -67,8 +68,7 @@ export const VARIABLES = {
   USE_DISK: {
     kind: 'boolean',
     default: 'false',
-    meaning: 'a disk copy beside PostgreSQL, in `SU_DATA_DIR`',
-    notBuilt: 'the disk copy beside PostgreSQL',
+    meaning: 'answer reads from a disk copy beside PostgreSQL, in `SU_DATA_DIR`',
   },
   GATEWAY_URL: {
     kind: 'http-url',
@@ -166,92 +166,131 @@ export const VARIABLES = {
   },
   SCHEDULER_LIST_PATH: {
     kind: 'path',
-    meaning: "the router's list of SUs; not used in `su` mode",
+    meaning:
+      "the router's list of SUs, a JSON file that is read again on SIGHUP; not used in `su` mode",
   },
   ROUTER_FORWARD: {
     kind: 'text',
     default: 'redirect',
-    meaning: '`redirect` or `proxy`, router mode; not used in `su` mode',
+    meaning:
+      'how a router lets a request reach its SU: `redirect` (307) or `proxy`; not used in `su` mode',
   },
   ROUTER_DISCOVER: {
     kind: 'boolean',
     default: 'false',
-    meaning: 'router mode; not used in `su` mode',
+    meaning:
+      'a router asks its SUs once for a process that it does not know; not used in `su` mode',
   },
   MIGRATION_BATCH_SIZE: {
     kind: 'integer',
     default: '1000',
     min: 1,
     max: 1_000_000,
-    meaning: 'rows a fetch of `migrate-disk`, which is not built yet',
+    meaning: 'rows a fetch of `migrate-disk` at most',
   },
   ENABLE_DEEP_HASH_CHECKS: {
     kind: 'boolean',
     default: 'false',
-    meaning: 'refuse a message of the same content as an earlier one',
-    notBuilt: 'de-duplication by deep hash',
+    meaning:
+      'refuse what has the content of an earlier message under another signature: messages with `From-Process`, and assigned transactions',
   },
   CURRENT_DEEPHASH_VERSION: {
     kind: 'text',
     default: '1.0',
-    meaning: 'only with `ENABLE_DEEP_HASH_CHECKS`',
+    meaning: 'with `ENABLE_DEEP_HASH_CHECKS`: hashes of other versions are computed anew',
   },
   DEEPHASH_RECALC_LIMIT: {
     kind: 'integer',
     default: '400',
     min: 0,
     max: 1_000_000,
-    meaning: 'only with `ENABLE_DEEP_HASH_CHECKS`',
+    meaning:
+      'with `ENABLE_DEEP_HASH_CHECKS`: the newest entries of a process that are looked at when they were stored without a hash',
   },
   ENABLE_ROUTER_CHECK: {
     kind: 'boolean',
     default: 'false',
-    meaning: 'refuse to spawn what the router has placed on another SU',
-    notBuilt: 'the check with the router',
+    meaning:
+      'refuse to spawn what the router has placed on another SU; only with `ENABLE_PROCESS_ASSIGNMENT`',
   },
-  ROUTER_URL: { kind: 'http-url', meaning: 'only with `ENABLE_ROUTER_CHECK`' },
-  ASSIGNMENT: { kind: 'text', meaning: 'only with `ENABLE_ROUTER_CHECK`' },
+  ROUTER_URL: { kind: 'http-url', meaning: 'the router that `ENABLE_ROUTER_CHECK` asks' },
+  ASSIGNMENT: {
+    kind: 'text',
+    meaning:
+      "this SU in the router's redirects: a number N for `https://suN.…`, or its URL; with `ENABLE_ROUTER_CHECK`",
+  },
   ENABLE_MESSAGE_MAX_SIZE: {
     kind: 'boolean',
     default: 'false',
-    meaning: 'limit the size of messages',
-    notBuilt: 'the size limit for messages',
+    meaning: 'limit the size of messages; processes are exempt',
   },
   MAX_MESSAGE_SIZE_BYTES: {
     kind: 'integer',
     default: '102400',
     min: 1,
     max: 10_485_760,
-    meaning: 'only with `ENABLE_MESSAGE_MAX_SIZE`',
+    meaning: 'bytes of a message at most, with `ENABLE_MESSAGE_MAX_SIZE`',
   },
-  MAX_SIZE_OWNER_WHITELIST: { kind: 'list', meaning: 'only with `ENABLE_MESSAGE_MAX_SIZE`' },
-  MAX_SIZE_FROM_WHITELIST: { kind: 'list', meaning: 'only with `ENABLE_MESSAGE_MAX_SIZE`' },
-  MAX_SIZE_FROM_OWNER_WHITELIST: { kind: 'list', meaning: 'only with `ENABLE_MESSAGE_MAX_SIZE`' },
+  MAX_SIZE_OWNER_WHITELIST: {
+    kind: 'list',
+    meaning: 'addresses whose messages may have any size',
+  },
+  MAX_SIZE_FROM_WHITELIST: {
+    kind: 'list',
+    meaning: 'processes whose messages may have any size, when their owner is on the next list',
+  },
+  MAX_SIZE_FROM_OWNER_WHITELIST: {
+    kind: 'list',
+    meaning: 'owners of messages from the processes of the list before',
+  },
   IP_WHITELIST_URL: {
-    kind: 'http-url',
-    meaning: 'JSON list of the addresses that may write',
-    notBuilt: 'the list of addresses that may write',
+    kind: 'document-url',
+    meaning:
+      'JSON list of the addresses and CIDRs that may write, fetched every 30 s; see `TRUST_PROXY`',
   },
   PROCESS_WHITELIST_URL: {
-    kind: 'http-url',
-    meaning: 'JSON list of the processes that are served',
-    notBuilt: 'the list of processes that are served',
+    kind: 'document-url',
+    meaning: 'JSON list of the processes that are served, fetched every 10 s; spawns are refused',
   },
-  URL: { kind: 'http-url', meaning: 'our own URL; only with `PROCESS_WHITELIST_URL`' },
+  URL: {
+    kind: 'http-url',
+    meaning:
+      'our own URL as the list of processes has it; needed with `PROCESS_WHITELIST_URL`, but for a router',
+  },
   MULTI_TENANT_BASE_CONN: {
     kind: 'postgres-url',
-    meaning: 'one database per tenant',
-    notBuilt: 'one database per tenant',
+    meaning:
+      'PostgreSQL without the name of a database: each tenant has its own, as the list of processes says',
   },
   MULTI_TENANT_BASE_READ_CONN: {
     kind: 'postgres-url',
+    defaultNote: '`MULTI_TENANT_BASE_CONN`',
     meaning: 'read replicas of the tenants',
-    notBuilt: 'one database per tenant',
   },
   MULTI_TENANT_BASE_DATA_DIR: {
     kind: 'path',
-    meaning: 'disk folders of the tenants',
-    notBuilt: 'one database per tenant',
+    meaning: 'the disk copies of the tenants are below this folder, with `USE_DISK`',
+  },
+  MULTI_TENANT_OPEN_MAX: {
+    kind: 'integer',
+    default: '16',
+    min: 1,
+    max: 1000,
+    meaning: 'tenants open at once at most; each has connections of its own',
+  },
+  QUEUE_MAX_PER_PROCESS: {
+    kind: 'integer',
+    default: '0',
+    min: 0,
+    max: 1_000_000,
+    meaning: 'messages of one process under way at most, more get 429; 0: no limit',
+  },
+  QUEUE_MAX_PER_OWNER: {
+    kind: 'integer',
+    default: '0',
+    min: 0,
+    max: 1_000_000,
+    meaning: 'messages of one owner under way at most, more get 429; 0: no limit',
   },
 } as const satisfies Record<string, Variable>;
 

@@ -1,14 +1,9 @@
-import {
-  createServer,
-  STATUS_CODES,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from 'node:http';
-import { Socket } from 'node:net';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { connect, Socket } from 'node:net';
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import { invariant, SuError } from '../errors.js';
 import type { Log } from '../observability/log.js';
-import { errorJson } from './answer.js';
+import { Connections, endWith } from './connections.js';
 
 export interface ListenOptions {
   readonly host: string;
@@ -29,6 +24,12 @@ export interface HttpTimeouts {
   readonly idleMs: number;
   /** What is left of a body that was answered unread is let through for this long. */
   readonly lingerMs: number;
+  /** When the server stops, requests are still taken until none came for so long … */
+  readonly quietMs: number;
+  /** … and no longer than this. */
+  readonly graceMs: number;
+  /** A body that is still being sent so long after the server began to stop is not waited for. */
+  readonly bodyGraceMs: number;
 }
 
 export const HTTP_TIMEOUTS: HttpTimeouts = {
@@ -37,6 +38,9 @@ export const HTTP_TIMEOUTS: HttpTimeouts = {
   keepAliveMs: 65_000,
   idleMs: 180_000,
   lingerMs: 5_000,
+  quietMs: 100,
+  graceMs: 1_000,
+  bodyGraceMs: 3_000,
 };
 
 /** A server that accepts connections. */
@@ -44,8 +48,8 @@ export interface Listening {
   readonly host: string;
   readonly port: number;
   /**
-   * Stops accepting, closes connections without a request, lets requests in flight finish, and destroys what is left
-   * after `deadlineMs`. Called again, it answers with the first call's promise.
+   * Answers what was sent already, then stops accepting, closes connections without a request, lets requests in flight
+   * finish, and destroys what is left after `deadlineMs`. Called again, it answers with the first call's promise.
    */
   close(deadlineMs: number): Promise<void>;
 }
@@ -69,13 +73,14 @@ export async function listen(app: HttpApp, options: ListenOptions): Promise<List
     keepAliveTimeout: timeouts.keepAliveMs,
   });
   server.setTimeout(timeouts.idleMs);
-  const connections = trackConnections(server, timeouts.lingerMs);
   const handle = app.callback();
-  const serve = (request: IncomingMessage, response: ServerResponse): void => {
-    connections.begin(request, response);
-    // Koa answers its own failures; what it returns is only the end of that.
-    void handle(request, response);
-  };
+  // Koa answers its own failures; what it returns is only the end of that.
+  const connections = new Connections((request, response) => void handle(request, response), {
+    lingerMs: timeouts.lingerMs,
+  });
+  server.on('connection', (socket: Socket) => connections.add(socket));
+  const serve = (request: IncomingMessage, response: ServerResponse): void =>
+    connections.take(request, response);
   server.on('request', serve);
   // Without a listener node would invite every body; the reader of bodies does it for those it will take.
   server.on('checkContinue', serve);
@@ -92,7 +97,7 @@ export async function listen(app: HttpApp, options: ListenOptions): Promise<List
   return {
     host: options.host,
     port,
-    close: (deadlineMs) => (closed ??= closeServer(server, connections, deadlineMs)),
+    close: (deadlineMs) => (closed ??= closeServer({ server, connections, timeouts }, deadlineMs)),
   };
 }
 
@@ -119,74 +124,94 @@ const BIND_REASONS: Readonly<Record<string, string>> = {
   ENOTFOUND: 'no such host name',
 };
 
-interface Connections {
-  begin(request: IncomingMessage, response: ServerResponse): void;
-  isBusy(socket: Socket): boolean;
-  /** From now on every connection ends with the answer it is waiting for; those without a request end now. */
-  drain(): void;
-}
-
 /**
- * Knows which connections have a request in flight. Node's own `closeIdleConnections` spares a connection on which
- * nothing was ever sent, and would let it hold up the close until the deadline.
+ * Ends in an order that breaks no request: what a client sent before it could know is answered, with the word that the
+ * connection closes, and only what is silent then is closed. (Node's own `close` would end silent connections first, and
+ * reset those whose request is on its way.)
  */
-function trackConnections(server: Server, lingerMs: number): Connections {
-  const open = new Set<Socket>();
-  const inFlight = new Map<ServerResponse, Socket>();
-  let draining = false;
-  const isBusy = (socket: Socket): boolean => [...inFlight.values()].includes(socket);
-  server.on('connection', (socket: Socket) => {
-    open.add(socket);
-    socket.once('close', () => open.delete(socket));
-  });
-  return {
-    isBusy,
-    begin: (request, response) => {
-      const { socket } = request;
-      inFlight.set(response, socket);
-      if (draining) response.setHeader('Connection', 'close');
-      response.once('close', () => {
-        inFlight.delete(response);
-        if (draining && !isBusy(socket)) socket.destroySoon();
-        else if (!request.complete) linger(request, lingerMs);
-      });
-    },
-    drain: () => {
-      draining = true;
-      for (const response of inFlight.keys()) {
-        if (!response.headersSent) response.setHeader('Connection', 'close');
-      }
-      for (const socket of open) if (!isBusy(socket)) socket.destroySoon();
-    },
-  };
-}
-
-/**
- * The answer is out, but the client still sends its body. Closing now would reset the connection and with it the
- * answer, so the rest is read and thrown away, for a while.
- */
-function linger(request: IncomingMessage, lingerMs: number): void {
-  const { socket } = request;
-  if (socket.destroyed) return;
-  const timer = setTimeout(() => socket.destroy(), lingerMs);
-  const stop = (): void => clearTimeout(timer);
-  request.once('end', stop);
-  socket.once('close', stop);
-  request.resume();
-}
-
 async function closeServer(
-  server: Server,
-  connections: Connections,
+  {
+    server,
+    connections,
+    timeouts,
+  }: {
+    readonly server: Server;
+    readonly connections: Connections;
+    readonly timeouts: HttpTimeouts;
+  },
   deadlineMs: number,
 ): Promise<void> {
+  const startedAt = performance.now();
+  const deadline = setTimeout(() => server.closeAllConnections(), deadlineMs);
+  const cut = setTimeout(() => connections.cutUnfinished(), timeouts.bodyGraceMs);
+  connections.drain();
+  await acceptBacklog(server, connections);
+  await untilQuiet(connections, timeouts, deadlineMs);
   const done = new Promise<void>((resolve) => {
     server.close(() => resolve());
   });
-  connections.drain();
-  const timer = setTimeout(() => server.closeAllConnections(), deadlineMs);
+  connections.closeIdle();
+  // The deadline may have passed while it was waited for silence.
+  if (performance.now() - startedAt >= deadlineMs) server.closeAllConnections();
   await done;
-  clearTimeout(timer);
+  clearTimeout(deadline);
+  clearTimeout(cut);
+}
+
+/** One connection is accepted in each turn of a busy loop, so those that wait may take a while. */
+const BACKLOG_MS = 5_000;
+
+/**
+ * Resolves when the connections are accepted that clients have made before: a connection of our own stands behind all of
+ * them, and the system hands them out in order. Without this, closing the port would reset those with their requests.
+ */
+async function acceptBacklog(server: Server, connections: Connections): Promise<void> {
+  const address = server.address();
+  if (typeof address !== 'object' || address === null) return;
+  const { port, family } = address;
+  const any = family === 'IPv6' ? '::1' : '127.0.0.1';
+  const host = address.address === '::' || address.address === '0.0.0.0' ? any : address.address;
+  const own = connect({ host, port });
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, BACKLOG_MS);
+    const look = (): void => {
+      if (own.localPort === undefined || !connections.hasPort(own.localPort)) return;
+      clearTimeout(timer);
+      server.off('connection', look);
+      resolve();
+    };
+    server.on('connection', look);
+    own.once('connect', look);
+    // What cannot be connected to has nobody waiting.
+    own.once('error', () => {
+      clearTimeout(timer);
+      server.off('connection', look);
+      resolve();
+    });
+  });
+  own.destroy();
+}
+
+/** Resolves when nothing came in for a while and nothing must be on its way, by the clock and in two turns of a loop that may be far behind it. */
+async function untilQuiet(
+  connections: Connections,
+  { quietMs, graceMs }: HttpTimeouts,
+  deadlineMs: number,
+): Promise<void> {
+  const endsAt = performance.now() + Math.min(graceMs, deadlineMs);
+  let seen: number;
+  do {
+    seen = connections.events;
+    // The first turn accepts connections, the second reads what they sent.
+    await nextTurn();
+    await nextTurn();
+    if (connections.size > 0) await pause(Math.min(quietMs, deadlineMs));
+    await nextTurn();
+    await nextTurn();
+  } while (
+    (connections.events !== seen || connections.awaitsRequest(graceMs)) &&
+    performance.now() < endsAt
+  );
 }
 
 const BROKEN_REQUEST: Readonly<Record<string, readonly [status: number, message: string]>> = {
@@ -209,10 +234,5 @@ function answerBrokenRequest(
     400,
     'this is not an HTTP request',
   ];
-  const body = errorJson(message);
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nContent-Type: application/json\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n${body}`,
-    () => socket.destroy(),
-  );
+  endWith(socket, status, message);
 }

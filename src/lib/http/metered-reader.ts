@@ -14,8 +14,9 @@ export function meterReader(reader: LogReader, metrics: Metrics): LogReader {
   };
   return {
     findProcess: (id, options) => timed('get_process', () => reader.findProcess(id, options)),
-    findLatest: (id) => timed('get_message', () => reader.findLatest(id)),
-    findEntry: (id, processId) => timed('get_message', () => reader.findEntry(id, processId)),
+    findLatest: (id, options) => timed('get_message', () => reader.findLatest(id, options)),
+    findEntry: (id, processId, options) =>
+      timed('get_message', () => reader.findEntry(id, processId, options)),
     async *readRange(query) {
       let readingMs = 0;
       let resumedAt = performance.now();

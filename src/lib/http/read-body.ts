@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SuError } from '../errors.js';
+import { ByteBudget } from './byte-budget.js';
 
 /** Bounds on what is read of the clients' bodies. */
 export interface BodyLimits {
@@ -9,7 +10,21 @@ export interface BodyLimits {
   readonly bodyTimeoutMs: number;
   /** Bytes of all bodies that are being read or worked on at one time. */
   readonly bodiesBytesMax: number;
+  /** A quarter of `bodiesBytesMax` is kept for bodies up to this size. */
+  readonly smallBodyBytesMax: number;
+  /** A body that takes longer than this must have come at `bodyBytesPerSecondMin` on average. */
+  readonly bodyPatienceMs: number;
+  readonly bodyBytesPerSecondMin: number;
 }
+
+export const BODY_LIMITS: BodyLimits = {
+  bodyBytesMax: 10_485_760,
+  bodyTimeoutMs: 120_000,
+  bodiesBytesMax: 268_435_456,
+  smallBodyBytesMax: 262_144,
+  bodyPatienceMs: 10_000,
+  bodyBytesPerSecondMin: 16_384,
+};
 
 /** Reads one request's body whole. */
 export type ReadBody = (request: IncomingMessage, response: ServerResponse) => Promise<Buffer>;
@@ -18,77 +33,109 @@ export type ReadBody = (request: IncomingMessage, response: ServerResponse) => P
  * Makes the reader of bodies. A body is refused while it comes in: at once when its declared length is too large, else
  * at the byte that passes the limit. What is left of a refused body is let through unread, so that a client that is
  * still writing gets to see the answer. The bytes of a body count until its answer is sent. (Only bytes that came in are
- * counted: counting declared lengths would let a handful of silent clients block everyone.)
+ * counted: counting declared lengths would let a handful of silent clients block everyone.) When they are too many, the
+ * unfinished body that has held most for longest gives way.
  *
  * @throws SuError from the reader it makes: `body-too-large`, `request-timeout`, `scheduler-busy`, `invalid-request`
  * (the client went away)
  */
 export function makeReadBody(limits: BodyLimits): ReadBody {
-  let heldBytes = 0;
+  const { bodiesBytesMax, smallBodyBytesMax, bodyBytesMax } = limits;
+  const budget = new ByteBudget({ bytesMax: bodiesBytesMax, smallBytesMax: smallBodyBytesMax });
   return (request, response) => {
     const declared = Number(request.headers['content-length'] ?? 0);
-    if (declared > limits.bodyBytesMax) {
+    if (declared > bodyBytesMax) {
       request.resume();
-      return Promise.reject(tooLarge(limits.bodyBytesMax, declared));
+      return Promise.reject(tooLarge(bodyBytesMax, declared));
     }
     // The server leaves the answer to `Expect: 100-continue` to us: a refused body need not be sent at all.
     if (request.headers.expect !== undefined) response.writeContinue();
-    let ownBytes = 0;
-    response.once('close', () => {
-      heldBytes -= ownBytes;
-      ownBytes = 0;
-    });
-    return collect(request, limits.bodyTimeoutMs, (bytes) => {
-      ownBytes += bytes;
-      heldBytes += bytes;
-      if (ownBytes > limits.bodyBytesMax) return tooLarge(limits.bodyBytesMax, undefined);
-      if (heldBytes > limits.bodiesBytesMax) {
-        return new SuError('scheduler-busy', 'too many bodies are being received, send it again', {
-          details: { heldBytes },
-        });
-      }
-      return undefined;
-    });
+    return collect({ request, response }, limits, budget);
   };
 }
 
-/** Collects the body; `take` counts each piece and answers why no more is to be read. */
+/** Collects the body. */
 function collect(
-  request: IncomingMessage,
-  timeoutMs: number,
-  take: (bytes: number) => SuError | undefined,
+  { request, response }: { readonly request: IncomingMessage; readonly response: ServerResponse },
+  limits: BodyLimits,
+  budget: ByteBudget,
 ): Promise<Buffer> {
   return new Promise((resolve, reject) => {
+    const startedAt = performance.now();
+    const elapsedMs = (): number => performance.now() - startedAt;
     const pieces: Buffer[] = [];
+    let isUnfinished = true;
+    const share = budget.join({
+      cost: () => (isUnfinished ? share.bytes() * (1 + elapsedMs()) : 0),
+      evict: () => refuse(crowded()),
+    });
+    response.once('close', () => share.release());
     const settle = (): void => {
+      isUnfinished = false;
       clearTimeout(timer);
       request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose);
     };
     const refuse = (error: SuError): void => {
       settle();
       pieces.length = 0;
+      share.release();
       request.on('error', ignoreError).resume();
       reject(error);
     };
     const onData = (piece: Buffer): void => {
-      const refusal = take(piece.length);
-      if (refusal === undefined) pieces.push(piece);
-      else refuse(refusal);
+      pieces.push(piece);
+      const hasRoom = share.add(piece.length);
+      if (share.bytes() > limits.bodyBytesMax) refuse(tooLarge(limits.bodyBytesMax, undefined));
+      else if (!hasRoom) refuse(crowded());
     };
     const onEnd = (): void => {
       settle();
-      const [only] = pieces;
-      resolve(pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces));
+      // Copied also when it came in one piece: a piece is part of the socket's 64 KiB, which a waiting item would keep.
+      resolve(Buffer.concat(pieces));
     };
     const onClose = (): void =>
       refuse(
         new SuError('invalid-request', 'the connection was closed before the body was complete'),
       );
-    const timer = setTimeout(() => {
-      refuse(new SuError('request-timeout', `the body was not complete after ${timeoutMs} ms`));
-    }, timeoutMs);
+    const watch = (): NodeJS.Timeout =>
+      setTimeout(
+        () => {
+          const refusal = tooSlow(limits, { bytes: share.bytes(), elapsedMs: elapsedMs() });
+          if (refusal === undefined) timer = watch();
+          else refuse(refusal);
+        },
+        nextLookMs(limits, elapsedMs()),
+      );
+    let timer = watch();
     request.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose);
   });
+}
+
+function nextLookMs({ bodyTimeoutMs, bodyPatienceMs }: BodyLimits, elapsedMs: number): number {
+  const wait = elapsedMs < bodyPatienceMs / 2 ? bodyPatienceMs : bodyPatienceMs / 4;
+  return Math.max(1, Math.min(wait, bodyTimeoutMs - elapsedMs));
+}
+
+/** Why a body that has come so far is not waited for any longer. */
+function tooSlow(
+  { bodyTimeoutMs, bodyPatienceMs, bodyBytesPerSecondMin }: BodyLimits,
+  { bytes, elapsedMs }: { readonly bytes: number; readonly elapsedMs: number },
+): SuError | undefined {
+  // Timers count whole milliseconds and may be early by one.
+  if (elapsedMs >= bodyTimeoutMs - 1) {
+    return new SuError('request-timeout', `the body was not complete after ${bodyTimeoutMs} ms`);
+  }
+  if (elapsedMs < bodyPatienceMs - 1 || bytes * 1000 >= bodyBytesPerSecondMin * elapsedMs) {
+    return undefined;
+  }
+  return new SuError(
+    'request-timeout',
+    `the body came more slowly than ${bodyBytesPerSecondMin} bytes a second`,
+  );
+}
+
+function crowded(): SuError {
+  return new SuError('scheduler-busy', 'too many bodies are being received, send it again');
 }
 
 /** The request is refused already; a connection that breaks while its rest passes by is no further failure. */

@@ -10,6 +10,8 @@ export interface RequestNotes {
   id?: string | undefined;
   processId?: string | undefined;
   assign?: string | undefined;
+  /** The SU that a router sends the request to. */
+  scheduler?: string | undefined;
   nonce?: number | undefined;
   kind?: string | undefined;
   repeated?: boolean | undefined;

@@ -4,28 +4,31 @@ import Koa from 'koa';
 import type { Log } from '../observability/log.js';
 import type { Metrics } from '../observability/metrics.js';
 import type { Clock, LogReader } from '../scheduler/ports.js';
+import type { ListState } from '../scheduler/refreshed-list.js';
 import { makeReadPage, type PageLimits } from '../scheduler/read-page.js';
+import type { AddressGuard } from './client-address.js';
 import { errorBoundary } from './error-boundary.js';
 import type { Handler } from './handler.js';
+import { ANSWER_LIMITS, makeHoldAnswers, type AnswerLimits } from './hold-answers.js';
 import { meterReader } from './metered-reader.js';
-import { makeReadBody, type BodyLimits } from './read-body.js';
+import { reportDamage } from './report-damage.js';
+import { BODY_LIMITS, makeReadBody, type BodyLimits } from './read-body.js';
 import { logRequests, type RequestState } from './request-log.js';
 import { healthRoute } from './routes/health.js';
 import { infoRoute } from './routes/info.js';
 import { metricsRoute } from './routes/metrics.js';
-import { latestRoute, processRoute, readLogRoute } from './routes/read-log.js';
+import { latestRoute, processRoute, readLogRoute, type CheckRead } from './routes/read-log.js';
 import { submitRoute, type SubmitPort } from './routes/submit.js';
 import { timestampRoute, type HeightSource } from './routes/timestamp.js';
 import { refuseUnhandled } from './unhandled.js';
 
 /** Bounds on what one request may take. */
-export interface SchedulerAppLimits extends BodyLimits, PageLimits {}
+export interface SchedulerAppLimits extends BodyLimits, PageLimits, AnswerLimits {}
 
 /** Pages default to what MAX_READ_MEMORY defaults to. */
 export const SCHEDULER_APP_LIMITS: SchedulerAppLimits = {
-  bodyBytesMax: 10_485_760,
-  bodyTimeoutMs: 120_000,
-  bodiesBytesMax: 268_435_456,
+  ...BODY_LIMITS,
+  ...ANSWER_LIMITS,
   pageBytesMax: 67_108_864,
   partBytes: 1_048_576,
 };
@@ -42,26 +45,43 @@ export interface SchedulerAppOptions {
   readonly metrics: Metrics;
   readonly log: Log;
   readonly limits?: Partial<SchedulerAppLimits>;
+  /** None when left out. */
+  readonly guards?: HttpGuards;
 }
+
+/** What an operator may put before the routes. */
+export interface HttpGuards {
+  /** Who may write. */
+  readonly checkAddress: AddressGuard | undefined;
+  /** Which processes may be read. */
+  readonly checkRead: CheckRead | undefined;
+  /** How the fetched lists stand. */
+  readonly lists: () => readonly ListState[];
+}
+
+const NO_GUARDS: HttpGuards = { checkAddress: undefined, checkRead: undefined, lists: () => [] };
 
 /** The application of `su serve su`: which middleware runs in which order, and every route. */
 export function makeSchedulerApp(options: SchedulerAppOptions): Koa<RequestState> {
   const { submit, blockClock, address, clock, health, metrics, log } = options;
+  const { checkAddress, checkRead, lists } = options.guards ?? NO_GUARDS;
   const limits = { ...SCHEDULER_APP_LIMITS, ...options.limits };
-  const reader = meterReader(options.reader, metrics);
+  const reader = meterReader(reportDamage(options.reader, { log, metrics }), metrics);
   const readPage = makeReadPage(reader, limits);
   const readBody = makeReadBody(limits);
+  const holdAnswer = makeHoldAnswers(limits);
+  const lookUp = { reader, holdAnswer, checkRead };
 
   const router = new Router<RequestState>({ sensitive: true });
   const get = (path: string, handler: Handler): void => void router.get(path, route(path, handler));
   get('/', infoRoute({ address, clock }));
-  router.post('/', route('/', submitRoute({ submit, readBody, metrics })));
+  router.post('/', route('/', submitRoute({ submit, readBody, metrics, checkAddress })));
   get('/timestamp', timestampRoute({ clock, blockClock }));
-  get('/health', healthRoute(health));
+  get('/health', healthRoute(health, lists));
   get('/metrics', metricsRoute(metrics));
-  get('/processes/:id', processRoute(reader));
-  get('/:id/latest', latestRoute(reader));
-  get('/:id', readLogRoute({ reader, readPage, metrics }));
+  get('/processes/:id', processRoute(lookUp));
+  get('/:id/latest', latestRoute(lookUp));
+  get('/:id', readLogRoute({ ...lookUp, readPage, metrics }));
 
   const app = new Koa<RequestState>();
   app.use(logRequests({ log, metrics }));

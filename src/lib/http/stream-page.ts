@@ -4,7 +4,29 @@ import type { ParameterizedContext } from 'koa';
 import { invariant } from '../errors.js';
 import type { PagePart } from '../scheduler/read-page.js';
 import { answerJson } from './answer.js';
+import { ANSWER_PIECE_BYTES, piecesOf, type HeldAnswer } from './hold-answers.js';
 import type { RequestState } from './request-log.js';
+
+/**
+ * Answers with JSON that may be large: in pieces then, so that it is known how fast the client takes it.
+ */
+export function answerHeldJson(
+  ctx: ParameterizedContext<RequestState>,
+  bytes: Buffer,
+  held: HeldAnswer,
+): void {
+  answerJson(ctx, bytes);
+  if (bytes.length <= ANSWER_PIECE_BYTES) return;
+  ctx.body = Readable.from(movingPieces(bytes, held), { objectMode: false });
+  ctx.length = bytes.length;
+}
+
+function* movingPieces(bytes: Buffer, held: HeldAnswer): Generator<Buffer, void> {
+  for (const piece of piecesOf(bytes)) {
+    held.moved();
+    yield piece;
+  }
+}
 
 /**
  * Answers with a page: one that fits a part goes out whole with its length; a longer one part by part, as fast as the
@@ -14,6 +36,7 @@ import type { RequestState } from './request-log.js';
 export async function answerPage(
   ctx: ParameterizedContext<RequestState>,
   parts: AsyncGenerator<PagePart, void>,
+  hold: (bytes: number) => HeldAnswer,
 ): Promise<void> {
   const { notes } = ctx.state;
   const begun = await parts.next();
@@ -24,8 +47,15 @@ export async function answerPage(
     notes.bytes = (notes.bytes ?? 0) + part.bytes.length;
   };
   note(first);
+  let held: HeldAnswer;
+  try {
+    held = hold(first.bytes.length);
+  } catch (error) {
+    await parts.return();
+    throw error;
+  }
   if (first.last) {
-    answerJson(ctx, first.bytes);
+    answerHeldJson(ctx, first.bytes, held);
     return;
   }
   if (ctx.method === 'HEAD') {
@@ -43,10 +73,15 @@ export async function answerPage(
   let failure: unknown;
   async function* bytes(): AsyncGenerator<Buffer> {
     try {
-      yield first.bytes;
+      yield* movingPieces(first.bytes, held);
+      let earlier = first.bytes.length;
       for await (const part of parts) {
         note(part);
-        yield part.bytes;
+        held.add(part.bytes.length);
+        yield* movingPieces(part.bytes, held);
+        // What was made before this one has left.
+        held.remove(earlier);
+        earlier = part.bytes.length;
       }
     } catch (error) {
       failure = error;

@@ -6,6 +6,7 @@ import { SuError } from '../errors.js';
 import type { ErrorCode } from '../errors.js';
 import { ownerAddress } from '../protocol/data-item.js';
 import { answerQuery, contentTypeTag } from './graphql-answer.js';
+import { lockFolder, type FolderLock } from './folder-lock.js';
 import { openLocalChain } from './local-chain.js';
 import type { LocalChain } from './local-chain.js';
 import { NetworkStore } from './network-store.js';
@@ -40,10 +41,20 @@ export interface LocalNetwork {
  * serves it back. It stands for Arweave on a developer's machine: blocks come with the clock, everything
  * counts as settled at once, nothing costs anything.
  *
- * @throws SuError `folder-refused` for a folder whose files are damaged; the system's errors for a port in use
+ * @throws SuError `folder-in-use`; `folder-refused` for a folder whose files are damaged; the system's errors for a port in use
  */
 export async function openLocalNetwork(options: LocalNetworkOptions): Promise<LocalNetwork> {
   await mkdir(options.folder, { recursive: true });
+  const lock = await lockFolder(options.folder);
+  try {
+    return await openLocked(options, lock);
+  } catch (error) {
+    await lock.close();
+    throw error;
+  }
+}
+
+async function openLocked(options: LocalNetworkOptions, lock: FolderLock): Promise<LocalNetwork> {
   const chain = await openLocalChain(options.folder, options.clock);
   const { store, removedBytes } = await NetworkStore.open(options.folder, chain);
   if (removedBytes > 0) options.log.warn({ removedBytes }, 'local-network-tail-removed');
@@ -64,7 +75,7 @@ export async function openLocalNetwork(options: LocalNetworkOptions): Promise<Lo
   }
   const { port } = server.address() as AddressInfo;
   const host = options.host.includes(':') ? `[${options.host}]` : options.host;
-  return { url: `http://${host}:${port}`, close: () => closeAll(server, store) };
+  return { url: `http://${host}:${port}`, close: () => closeAll(server, store, lock) };
 }
 
 interface Context {
@@ -83,11 +94,12 @@ function listen(server: Server, { host, port }: LocalNetworkOptions): Promise<vo
   });
 }
 
-async function closeAll(server: Server, store: NetworkStore): Promise<void> {
+async function closeAll(server: Server, store: NetworkStore, lock: FolderLock): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   server.closeAllConnections();
   await closed;
   await store.close();
+  await lock.close();
 }
 
 /** Statuses of the refusals that the routes below throw; what is not here is a fault of ours. */

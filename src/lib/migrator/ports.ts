@@ -1,5 +1,7 @@
 import type { Id } from '../protocol/ids.js';
 
+export type * from './disk-ports.js';
+
 /** A place in a log that also tells entries with the same nonce apart (old databases hold such). */
 export interface RowPosition {
   readonly epoch: number;
@@ -60,4 +62,38 @@ export interface RawLogWriter {
    * @throws SuError `refused-by-store` when another row has one of their places, `store-unavailable`
    */
   writeRows(process: StoredProcess, messages: readonly StoredMessage[]): Promise<void>;
+}
+
+/** An entry with uploads to be made, as the outbox names it. */
+export interface QueuedUpload {
+  readonly processId: Id;
+  readonly messageId: Id;
+  /** Undefined for a process. */
+  readonly assignmentId: Id | undefined;
+  /** UPLOAD_* bits. */
+  readonly parts: number;
+}
+
+/** Puts entries that are stored already into the outbox, due at once. */
+export interface UploadQueue {
+  /** @throws SuError `store-unavailable` */
+  queueUploads(rows: readonly QueuedUpload[]): Promise<void>;
+}
+
+/** The signature that a stored wrapper lacks. */
+export interface BundleSignature {
+  readonly processId: Id;
+  /** Undefined: the process's own wrapper. */
+  readonly place: RowPosition | undefined;
+  /** 512 bytes. */
+  readonly signature: Uint8Array;
+}
+
+/** Puts signatures into stored wrappers; nothing else of them changes. */
+export interface BundleSealer {
+  /**
+   * Durably. A wrapper that is signed by now, or gone, is left alone.
+   * @throws SuError `store-unavailable`
+   */
+  sealBundles(signatures: readonly BundleSignature[]): Promise<void>;
 }

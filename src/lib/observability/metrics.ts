@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { DISK_METRICS_OFF, makeDiskMetrics, type DiskMetrics } from './disk-metrics.js';
 
 /** The values of `function_name`, as dashboards of Scheduler Units in the field know them. */
 export type CoreFunction = (typeof CORE_FUNCTIONS)[number];
@@ -33,6 +34,12 @@ export interface MetricSources {
   readonly signing?: () => { readonly waiting: number; readonly running: number };
   readonly outbox?: () => Promise<{ readonly pending: number; readonly parked: number }>;
   readonly blockHeight?: () => { readonly height: number; readonly ageMs: number } | undefined;
+  /** The lists that are fetched. */
+  readonly lists?: () => readonly {
+    readonly name: string;
+    readonly loaded: boolean;
+    readonly ageMs: number | undefined;
+  }[];
 }
 
 /** The program's measurements. Every method is cheap, and costs nothing when metrics are off. */
@@ -41,6 +48,8 @@ export interface Metrics {
   observeCore(name: CoreFunction, durationMs: number): void;
   /** An item that was right was not kept. */
   messageSaveFailed(): void;
+  /** An entry of the log was met that cannot be read. */
+  entryUnreadable(): void;
   /** From the whole request to its durable receipt. */
   observeAck(durationMs: number): void;
   observeSign(durationMs: number): void;
@@ -48,6 +57,8 @@ export interface Metrics {
   observeCommit(entries: number, durationMs: number): void;
   uploadEnded(outcome: UploadOutcome): void;
   httpAnswered(answer: HttpAnswer): void;
+  /** The measurements of disk copies; asked for only where there is one. */
+  disk(): DiskMetrics;
   /** Adds gauges; each source is named once. */
   watch(sources: MetricSources): void;
   /** The Prometheus text of everything. */
@@ -72,11 +83,13 @@ const METRICS_OFF: Metrics = Object.freeze({
   enabled: false,
   observeCore: () => {},
   messageSaveFailed: () => {},
+  entryUnreadable: () => {},
   observeAck: () => {},
   observeSign: () => {},
   observeCommit: () => {},
   uploadEnded: () => {},
   httpAnswered: () => {},
+  disk: () => DISK_METRICS_OFF,
   watch: () => {},
   render: () => Promise.resolve({ contentType: 'text/plain', text: '' }),
 });
@@ -84,6 +97,7 @@ const METRICS_OFF: Metrics = Object.freeze({
 function makeRealMetrics(): Metrics {
   const registry = new Registry();
   const registers = [registry];
+  let disk: DiskMetrics | undefined;
   const core = new Histogram({
     name: 'su_core_metrics_duration_milliseconds',
     help: 'Histogram of durations for core metrics functions in milliseconds',
@@ -96,6 +110,11 @@ function makeRealMetrics(): Metrics {
   const saveFailures = new Counter({
     name: 'message_save_failures',
     help: 'message save failure count',
+    registers,
+  });
+  const unreadable = new Counter({
+    name: 'su_unreadable_entries_total',
+    help: 'Reads that met an entry of the log that is damaged in the store',
     registers,
   });
   const requests = new Counter({
@@ -128,6 +147,7 @@ function makeRealMetrics(): Metrics {
     enabled: true,
     observeCore: (name, durationMs) => core.observe({ function_name: name }, durationMs),
     messageSaveFailed: () => saveFailures.inc(),
+    entryUnreadable: () => unreadable.inc(),
     observeAck: (durationMs) => ack.observe(durationMs),
     observeSign: (durationMs) => sign.observe(durationMs),
     observeCommit: (entries, durationMs) => {
@@ -137,6 +157,7 @@ function makeRealMetrics(): Metrics {
     uploadEnded: (outcome) => uploads.inc({ outcome }),
     httpAnswered: ({ method, route, status }) =>
       requests.inc({ method: knownMethod(method), route, status }),
+    disk: () => (disk ??= makeDiskMetrics(registry)),
     watch: (sources) => watch(registry, sources),
     render: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
   };
@@ -150,7 +171,7 @@ function knownMethod(method: string): string {
 }
 
 function watch(registry: Registry, sources: MetricSources): void {
-  const { lanes, committer, signing, outbox, blockHeight } = sources;
+  const { lanes, committer, signing, outbox, blockHeight, lists } = sources;
   const gauge = (name: string, help: string, read: () => number | undefined): void => {
     addGauge(registry, { name, help }, () => ({ '': read() }));
   };
@@ -172,6 +193,7 @@ function watch(registry: Registry, sources: MetricSources): void {
       return { pending, parked };
     });
   }
+  if (lists !== undefined) watchLists(registry, lists);
   if (blockHeight !== undefined) {
     gauge('su_block_height', 'Block height in use', () => blockHeight()?.height);
     gauge(
@@ -180,6 +202,29 @@ function watch(registry: Registry, sources: MetricSources): void {
       () => blockHeight()?.ageMs,
     );
   }
+}
+
+function watchLists(registry: Registry, lists: NonNullable<MetricSources['lists']>): void {
+  const byName = <Value>(read: (list: ReturnType<typeof lists>[number]) => Value) =>
+    Object.fromEntries(lists().map((list) => [list.name, read(list)]));
+  addGauge(
+    registry,
+    {
+      name: 'su_list_age_milliseconds',
+      help: 'Time since a list that decides who is served was fetched',
+      label: 'list',
+    },
+    () => byName(({ ageMs }) => ageMs),
+  );
+  addGauge(
+    registry,
+    {
+      name: 'su_list_loaded',
+      help: '0 for a list that was never loaded: what it guards is closed',
+      label: 'list',
+    },
+    () => byName(({ loaded }) => Number(loaded)),
+  );
 }
 
 /** Values by the gauge's label; `''` for a gauge without one. Undefined: not known. */

@@ -9,7 +9,7 @@ import type { OperatorCall } from './outbox-calls.js';
  * that folder: one JSON call a request.
  *
  * Promises: the socket exists only while its server holds the folder's lock, so a socket found at the start is left over
- * and removed; it can be used by the server's own user alone (mode 0600); close() waits for calls under way.
+ * and removed; it can be used by the server's own user alone (mode 0600); close() waits a second for calls under way.
  */
 
 export interface OperatorSocket {
@@ -23,6 +23,7 @@ export interface OperatorSocketOptions {
 }
 
 const BODY_BYTES_MAX = 1 << 20;
+const CLOSE_GRACE_MS = 1_000;
 
 const request = z.strictObject({ call: z.string().max(100), params: z.unknown() });
 
@@ -52,7 +53,12 @@ export async function openOperatorSocket(options: OperatorSocketOptions): Promis
   return {
     close: () =>
       new Promise<void>((resolve) => {
-        server.close(() => resolve());
+        // A connection that never asked anything is not idle to Node, and would be waited for without end.
+        const late = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS);
+        server.close(() => {
+          clearTimeout(late);
+          resolve();
+        });
         server.closeIdleConnections();
       }),
   };

@@ -46,7 +46,7 @@ export async function verifyEd25519(
 
 function hasSmallOrder(key: Uint8Array): boolean {
   const bytes = Buffer.from(key);
-  bytes[KEY_BYTES - 1] = (bytes[KEY_BYTES - 1] ?? 0) & 0x7f;
+  bytes.writeUInt8(bytes.readUInt8(KEY_BYTES - 1) & 0x7f, KEY_BYTES - 1);
   return SMALL_ORDER_KEYS.has(bytes.toString('hex'));
 }
 

@@ -1,6 +1,6 @@
-import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { SuError } from '../errors.js';
+import { startWorker } from '../start-worker.js';
 import type { Secp256k1Signature } from './secp256k1.js';
 import type { VerifyAnswer, VerifyRequest } from './verify-worker.js';
 
@@ -14,20 +14,9 @@ interface Waiting {
   readonly reject: (error: SuError) => void;
 }
 
-/**
- * Starts the worker, whose file is beside this one. When we run from the sources that file is TypeScript, which a
- * worker does not load by itself: tsx 4 registers its hooks for the main thread only, so a line of script
- * registers them in the worker first.
- */
+/** Starts the worker that answers each `VerifyRequest` with a `VerifyAnswer`. */
 export function startVerifyWorker(): Worker {
-  if (!import.meta.url.endsWith('.ts')) {
-    return new Worker(new URL('./verify-worker.js', import.meta.url), { execArgv: [] });
-  }
-  const file = JSON.stringify(fileURLToPath(new URL('./verify-worker.ts', import.meta.url)));
-  const script = `const load = require('node:module').createRequire(${file});
-    load('tsx/cjs/api').register();
-    load(${file});`;
-  return new Worker(script, { eval: true, execArgv: [] });
+  return startWorker(new URL('./verify-worker.js', import.meta.url));
 }
 
 /**
@@ -38,11 +27,11 @@ export class Secp256k1Thread {
   #worker: Worker | undefined;
   #nextRequest = 0;
   readonly #waiting = new Map<number, Waiting>();
-  readonly #startWorker: () => Worker;
+  readonly #newWorker: () => Worker;
 
-  /** @param startWorker makes a worker that answers each `VerifyRequest` with a `VerifyAnswer` */
-  constructor(startWorker: () => Worker = startVerifyWorker) {
-    this.#startWorker = startWorker;
+  /** @param newWorker makes a worker that answers each `VerifyRequest` with a `VerifyAnswer` */
+  constructor(newWorker: () => Worker = startVerifyWorker) {
+    this.#newWorker = newWorker;
   }
 
   /**
@@ -70,7 +59,7 @@ export class Secp256k1Thread {
   }
 
   #start(): Worker {
-    const worker = this.#startWorker();
+    const worker = this.#newWorker();
     let cause: unknown;
     worker.on('message', (answer: VerifyAnswer) => this.#settle(answer));
     worker.on('error', (error) => {

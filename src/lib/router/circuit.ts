@@ -40,99 +40,116 @@ interface Watched {
   /** It answers and says that it is not ready. */
   waiting: boolean;
   isOpen: boolean;
-  looked: Promise<void> | undefined;
+  looked: Promise<void>;
   timer: { cancel(): void } | undefined;
   readonly abort: AbortController;
   readonly openCallbacks: Set<() => void>;
 }
 
+/** See the promises above. */
 export function makeCircuit(options: CircuitOptions): Circuit {
-  const { client, log, failuresMax } = options;
-  const watched = new Map<string, Watched>();
+  return new WatchedCircuit(options);
+}
 
-  function succeeded(url: string): void {
-    const state = watched.get(url);
+class WatchedCircuit implements Circuit {
+  readonly #options: CircuitOptions;
+  readonly #watched = new Map<string, Watched>();
+
+  constructor(options: CircuitOptions) {
+    this.#options = options;
+  }
+
+  isReachable(url: string): boolean {
+    return this.#watched.get(url)?.isOpen !== true;
+  }
+
+  takesNew(url: string): boolean {
+    const state = this.#watched.get(url);
+    return state === undefined || (state.failures === 0 && !state.waiting);
+  }
+
+  succeeded(url: string): void {
+    const state = this.#watched.get(url);
     if (state === undefined) return;
-    if (state.isOpen) log.info({ event: 'scheduler-back', scheduler: url }, 'the SU answers again');
+    if (state.isOpen) {
+      this.#options.log.info({ event: 'scheduler-back', scheduler: url }, 'the SU answers again');
+    }
     state.failures = 0;
     state.isOpen = false;
   }
 
-  function failed(url: string, reason: string): void {
-    const state = watched.get(url);
+  failed(url: string, reason: string): void {
+    const { log, failuresMax, lostIntervalMs } = this.#options;
+    const state = this.#watched.get(url);
     if (state === undefined) return;
     state.failures += 1;
-    if (state.failures === 1) lookIn(url, state, options.lostIntervalMs);
+    if (state.failures === 1) this.#lookIn(url, state, lostIntervalMs);
     if (state.isOpen || state.failures < failuresMax) return;
     state.isOpen = true;
     log.error(
       { event: 'scheduler-lost', scheduler: url, reason },
       'the SU does not answer: requests to it are refused at once until it does',
     );
-    for (const callback of [...state.openCallbacks]) callback();
+    const callbacks = [...state.openCallbacks];
     state.openCallbacks.clear();
+    for (const callback of callbacks) callback();
   }
 
-  async function look(url: string, state: Watched): Promise<void> {
+  watch(urls: readonly string[]): void {
+    for (const url of this.#watched.keys()) if (!urls.includes(url)) this.#forget(url);
+    for (const url of urls) {
+      if (this.#watched.has(url)) continue;
+      const state: Watched = {
+        failures: 0,
+        waiting: false,
+        isOpen: false,
+        looked: Promise.resolve(),
+        timer: undefined,
+        abort: new AbortController(),
+        openCallbacks: new Set(),
+      };
+      this.#watched.set(url, state);
+      state.looked = this.#look(url, state);
+    }
+  }
+
+  onOpen(url: string, callback: () => void): () => void {
+    const callbacks = this.#watched.get(url)?.openCallbacks;
+    callbacks?.add(callback);
+    return () => void callbacks?.delete(callback);
+  }
+
+  async firstLook(): Promise<void> {
+    await Promise.all([...this.#watched.values()].map(({ looked }) => looked));
+  }
+
+  close(): void {
+    for (const url of this.#watched.keys()) this.#forget(url);
+  }
+
+  async #look(url: string, state: Watched): Promise<void> {
+    const { client, intervalMs, lostIntervalMs } = this.#options;
     try {
       state.waiting = (await client.fetchHealth(url, state.abort.signal)) === 'waiting';
-      succeeded(url);
+      this.succeeded(url);
     } catch (error) {
       if (state.abort.signal.aborted) return;
-      failed(url, error instanceof Error ? error.message : String(error));
+      this.failed(url, error instanceof Error ? error.message : String(error));
     }
-    lookIn(url, state, state.failures > 0 ? options.lostIntervalMs : options.intervalMs);
+    this.#lookIn(url, state, state.failures > 0 ? lostIntervalMs : intervalMs);
   }
 
-  function lookIn(url: string, state: Watched, ms: number): void {
+  #lookIn(url: string, state: Watched, ms: number): void {
     state.timer?.cancel();
     if (state.abort.signal.aborted) return;
     // It settles its failures itself and does not reject.
-    state.timer = options.schedule(() => void look(url, state), ms);
+    state.timer = this.#options.schedule(() => void this.#look(url, state), ms);
   }
 
-  function forget(url: string): void {
-    const state = watched.get(url);
-    watched.delete(url);
+  #forget(url: string): void {
+    const state = this.#watched.get(url);
+    this.#watched.delete(url);
     state?.abort.abort();
     state?.timer?.cancel();
   }
-
-  return {
-    succeeded,
-    failed,
-    isReachable: (url) => watched.get(url)?.isOpen !== true,
-    takesNew(url) {
-      const state = watched.get(url);
-      return state === undefined || (state.failures === 0 && !state.waiting);
-    },
-    watch(urls) {
-      for (const url of [...watched.keys()]) if (!urls.includes(url)) forget(url);
-      for (const url of urls) {
-        if (watched.has(url)) continue;
-        const state: Watched = {
-          failures: 0,
-          waiting: false,
-          isOpen: false,
-          looked: undefined,
-          timer: undefined,
-          abort: new AbortController(),
-          openCallbacks: new Set(),
-        };
-        watched.set(url, state);
-        state.looked = look(url, state);
-      }
-    },
-    onOpen(url, callback) {
-      const callbacks = watched.get(url)?.openCallbacks;
-      callbacks?.add(callback);
-      return () => void callbacks?.delete(callback);
-    },
-    async firstLook() {
-      await Promise.all([...watched.values()].map(({ looked }) => looked));
-    },
-    close() {
-      for (const url of [...watched.keys()]) forget(url);
-    },
-  };
 }

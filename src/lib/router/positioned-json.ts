@@ -50,14 +50,10 @@ class Scanner {
   readValue(depth: number): PositionedValue {
     this.#skipSpace();
     if (depth > DEPTH_MAX) throw atLine(this.#line, 'the nesting is too deep');
-    switch (this.#text[this.#at]) {
-      case '{':
-        return this.#readObject(depth);
-      case '[':
-        return this.#readArray(depth);
-      default:
-        return { kind: 'scalar', line: this.#line, value: this.#readScalar() };
-    }
+    const next = this.#text[this.#at];
+    if (next === '{') return this.#readObject(depth);
+    if (next === '[') return this.#readArray(depth);
+    return { kind: 'scalar', line: this.#line, value: this.#readScalar() };
   }
 
   expectEnd(): void {

@@ -69,7 +69,10 @@ function readUrl(node: PositionedValue): string {
     throw atLine(node.line, `${shown} is not an http:// or https:// URL`);
   }
   if (url.username !== '' || url.password !== '') {
-    throw atLine(node.line, 'the url holds a user or password (not shown): clients would be sent there with it');
+    throw atLine(
+      node.line,
+      'the url holds a user or password (not shown): clients would be sent there with it',
+    );
   }
   if (/[?#\s]/.test(text.trim())) {
     throw atLine(node.line, `${quoteBounded(text)} has a query, a fragment or blanks in it`);
@@ -95,7 +98,10 @@ function readWallets(node: PositionedValue | undefined): readonly string[] {
   const wallets = splitWallets(value);
   const odd = wallets.find((wallet) => !isId(wallet));
   if (odd !== undefined) {
-    throw atLine(node.line, `wallets_to_route: ${quoteBounded(odd)} is not an address of 43 characters`);
+    throw atLine(
+      node.line,
+      `wallets_to_route: ${quoteBounded(odd)} is not an address of 43 characters`,
+    );
   }
   return wallets;
 }

@@ -6,13 +6,15 @@ import type { Gateway } from './ports.js';
  * depend on a gateway's answer at the moment of a message.
  *
  * Promises: a height is only ever what the gateway said since this program started; an answer that cannot be a
- * height, or that leaps, is treated like no answer; when it grows old this is said once in the log and shown by `current`, and past
+ * height is treated like no answer, and so is a leap until three answers in a row agree on it, since assignments' heights
+ * never fall and one wrong answer would stay in every log it touches; when the height grows old this is said once in the log and shown by `current`, and past
  * the age limit `require` refuses. close() ends the asking and aborts a question under way.
  */
 
 export interface BlockClockOptions {
   readonly gateway: Pick<Gateway, 'fetchBlockHeight'>;
-  readonly clock: () => number;
+  /** A clock that never steps, ms: a wall clock that was set would make a fresh height old. */
+  readonly monotonicMs: () => number;
   /** Between two questions, ms. */
   readonly intervalMs: number;
   /** Resolves after `ms`, or at once when the signal is aborted. */
@@ -37,25 +39,28 @@ export interface BlockClock {
   close(): Promise<void>;
 }
 
-/** A height has 12 digits at most on the wire. */
-const HEIGHT_MAX = 999_999_999_999;
+/** The wire has 12 digits; the network needs four hundred years of its pace to come here from today. */
+const HEIGHT_MAX = 100_000_000;
 /** Blocks come every two minutes; no honest gateway is further ahead of the last answer than this (four months). */
 const LEAP_MAX = 100_000;
+/** So many answers in a row must agree on a leap (a gateway that was still reading the chain when it was first asked). */
+const LEAP_ANSWERS = 3;
 
 /** Begins to ask at once; the first answer may be a while in coming. */
 export function openBlockClock(options: BlockClockOptions): BlockClock {
-  const { gateway, clock, staleMs, ageMaxMs } = options;
+  const { gateway, monotonicMs, staleMs, ageMaxMs } = options;
   const abort = new AbortController();
   let known: { readonly height: number; readonly at: number } | undefined;
   let warned = false;
+  const checkHeight = makeHeightCheck();
 
-  const ageOf = (at: number): number => Math.max(0, clock() - at);
+  const ageOf = (at: number): number => monotonicMs() - at;
 
   async function ask(): Promise<void> {
     try {
       const height = await gateway.fetchBlockHeight(abort.signal);
       checkHeight(height, known?.height);
-      known = { height, at: clock() };
+      known = { height, at: monotonicMs() };
       if (warned) options.onRecovered({ height });
       warned = false;
     } catch (cause) {
@@ -99,16 +104,31 @@ export function openBlockClock(options: BlockClockOptions): BlockClock {
   };
 }
 
-function checkHeight(height: number, before: number | undefined): void {
-  if (!Number.isSafeInteger(height) || height <= 0 || height > HEIGHT_MAX) {
-    throw new SuError('gateway-unavailable', `the gateway's block height is no height: ${height}`);
-  }
-  if (before !== undefined && height > before + LEAP_MAX) {
+/** Refuses an answer that cannot be a height, and a leap that too few answers in a row agree on. */
+function makeHeightCheck(): (height: number, before: number | undefined) => void {
+  let leaps: { readonly height: number; readonly answers: number } | undefined;
+  return (height, before) => {
+    if (!Number.isSafeInteger(height) || height <= 0 || height > HEIGHT_MAX) {
+      throw new SuError(
+        'gateway-unavailable',
+        `the gateway's block height is no height: ${height}`,
+      );
+    }
+    if (before === undefined || height <= before + LEAP_MAX) {
+      leaps = undefined;
+      return;
+    }
+    const agrees = leaps !== undefined && Math.abs(height - leaps.height) <= LEAP_MAX;
+    leaps = { height, answers: agrees ? (leaps?.answers ?? 0) + 1 : 1 };
+    if (leaps.answers >= LEAP_ANSWERS) {
+      leaps = undefined;
+      return;
+    }
     throw new SuError(
       'gateway-unavailable',
       `the gateway's block height leaps from ${before} to ${height}`,
     );
-  }
+  };
 }
 
 async function repeat(

@@ -13,6 +13,7 @@ import {
   UPLOAD_ASSIGNMENT,
   UPLOAD_BUNDLE,
   UPLOAD_ITEM,
+  type DeepHashes,
   type Head,
   type NewEntry,
   type ReceiptQuery,
@@ -33,6 +34,7 @@ export type Job =
       readonly processId: Id;
       readonly item: DataItem;
       readonly identity: ReceiptQuery;
+      readonly deepHashes?: DeepHashes | undefined;
     }
   | {
       readonly kind: 'assigned-transaction';
@@ -41,6 +43,7 @@ export type Job =
       /** Values of the `Exclude` tags. */
       readonly exclude: readonly string[];
       readonly identity: ReceiptQuery;
+      readonly deepHashes?: DeepHashes | undefined;
     };
 
 /** What an entry takes from the world at the moment it is made. */
@@ -145,6 +148,7 @@ function wrapItem(
     }),
     uploads: UPLOAD_ITEM | UPLOAD_ASSIGNMENT,
     identity: job.identity,
+    deepHashes: job.kind === 'message' ? job.deepHashes : undefined,
   };
 }
 
@@ -168,8 +172,16 @@ async function wrapTransaction(
     head: next,
     bundle: await seal(wrapper, moment),
     uploads: UPLOAD_BUNDLE,
-    identity: job.identity,
+    identity: withAttempt(job.identity, assignment.id),
+    deepHashes: job.deepHashes,
   };
+}
+
+/** A posting that only its own assignments identify is identified by one more. */
+function withAttempt(identity: ReceiptQuery, assignmentId: Id): ReceiptQuery {
+  return identity.kind === 'assign' && identity.attempts !== undefined
+    ? { ...identity, attempts: [...identity.attempts, assignmentId] }
+    : identity;
 }
 
 async function signBareProcess(

@@ -3,6 +3,7 @@ import { SuError } from '../errors.js';
 import { batchPerTick } from './batch-per-tick.js';
 import type { BlockClock } from './block-clock.js';
 import { Committer, type Committed } from './committer.js';
+import { NO_GUARDS, type Guards } from './guards.js';
 import { makeLanes, type Lanes } from './lanes.js';
 import type { Clock, Gateway, ScheduleStore, Signer } from './ports.js';
 import { makePrepare } from './prepare.js';
@@ -24,8 +25,10 @@ export interface WritePathOptions {
   readonly assignRetryWindowMs: number;
   /** Heads of resting processes kept in memory. */
   readonly processCacheSize: number;
-  /** Wall-clock ms from which on writes are taken. */
+  /** From when on writes are taken, on the clock that never steps, ms. */
   readonly readyAt: number;
+  /** None when left out. */
+  readonly guards?: Guards;
   readonly limits: WriteLimits;
   readonly observe: WriteObserver;
 }
@@ -71,7 +74,7 @@ export interface WritePath {
 
 /** Joins submit, lanes and committer over one store. Holds nothing that must be closed: it is idle when no job is under way. */
 export function openWritePath(options: WritePathOptions): WritePath {
-  const { store, signer, clock, monotonicMs, limits, observe } = options;
+  const { store, signer, clock, monotonicMs, limits, observe, guards = NO_GUARDS } = options;
   const committer = new Committer({
     store,
     entriesMax: limits.batchEntriesMax,
@@ -114,12 +117,14 @@ export function openWritePath(options: WritePathOptions): WritePath {
       gateway: options.gateway,
       store,
       processAssignment: options.processAssignment,
+      readContent: guards.deepHashes !== undefined,
     }),
+    guards,
     findReceipt,
     checkReady() {
       const missing = options.missing();
       if (missing !== undefined) throw notReady(missing);
-      checkWarm(options.readyAt, clock());
+      checkWarm(options.readyAt, monotonicMs());
       options.blockClock.require();
     },
     now: clock,

@@ -1,4 +1,4 @@
-import type { SuError } from '../errors.js';
+import { SuError } from '../errors.js';
 import type { DataItem } from '../protocol/data-item.js';
 import type { Id } from '../protocol/ids.js';
 
@@ -44,6 +44,18 @@ export interface NewEntry {
   readonly uploads: number;
   /** How a second posting of the same thing is recognised, checked again inside the commit. */
   readonly identity: ReceiptQuery;
+  /** By what the same content under another signature is recognised, in the commit too; undefined: not asked for. */
+  readonly deepHashes?: DeepHashes | undefined;
+}
+
+/** The hashes of a message's content (protocol/deep-hash.ts), as base64url. */
+export interface DeepHashes {
+  /** Hashes of different versions are not compared. */
+  readonly version: string;
+  /** The one that is stored with the entry. */
+  readonly stored: string;
+  /** With any of these stored for the process, by another message, the entry is a duplicate. */
+  readonly matches: readonly string[];
 }
 
 /** Consecutive entries of one process, in order. */
@@ -56,7 +68,12 @@ export interface Run {
 
 export type RunOutcome =
   /** All entries are durable and readable. One outbox key per entry, in order. */
-  | { readonly status: 'appended'; readonly outboxKeys: readonly string[] }
+  | {
+      readonly status: 'appended';
+      readonly outboxKeys: readonly string[];
+      /** How the store orders the rows of one place, an entry each; undefined where it does not, and for a process. */
+      readonly rowIds?: readonly (number | undefined)[];
+    }
   /** Nothing written: the stored head is not `onto`, or an entry's identity is already stored. */
   | { readonly status: 'moved' }
   /** Nothing of the run written: the store refuses entry `index` for its content. */
@@ -64,9 +81,28 @@ export type RunOutcome =
   /** The run may or may not have been written: look it up before anything else. */
   | { readonly status: 'unknown'; readonly error: SuError };
 
+/**
+ * Why an entry with deep hashes is refused: for good when its content is stored, for now when the same content stands
+ * in the same run, where it may still fail.
+ */
+export function duplicateError(first: Id | undefined): SuError {
+  return first === undefined
+    ? new SuError('process-busy', 'the same message is being stored: send it again', {
+        retryAfterSeconds: 1,
+      })
+    : new SuError('duplicate-message', `the same message was scheduled before, as ${first}`, {
+        details: { first },
+      });
+}
+
 /** What makes two postings the same one. */
 export type ReceiptQuery =
-  | { readonly kind: 'process' | 'message'; readonly id: Id }
+  | {
+      readonly kind: 'process' | 'message';
+      readonly id: Id;
+      /** Where to look, for a store that keeps processes apart; it decides nothing. */
+      readonly processId?: Id | undefined;
+    }
   | {
       readonly kind: 'assign';
       readonly processId: Id;
@@ -75,6 +111,8 @@ export type ReceiptQuery =
       readonly exclude: readonly string[];
       /** Only assignments with a timestamp (ms) of at least this count as the same. */
       readonly since: number;
+      /** When given, only these assignments count: those that were signed for this very posting. */
+      readonly attempts?: readonly Id[] | undefined;
     };
 
 /** What a client gets for a posted item or assign. */
@@ -109,6 +147,53 @@ export interface ScheduleStore {
   findProcessTags(processId: Id): Promise<readonly { name: string; value: string }[] | undefined>;
 }
 
+/** Where an entry stands within its log. */
+export interface Position {
+  readonly epoch: number;
+  readonly nonce: number;
+}
+
+/** An entry's deep hash, to be stored after the entry itself. */
+export interface OldDeepHash extends Position {
+  readonly hash: string;
+  readonly messageId: Id;
+}
+
+/** How far the deep hashes of a log reach back without a gap. */
+export interface DeepHashCoverage {
+  readonly version: string;
+  /** Every entry up to here was looked at; undefined: there was none. */
+  readonly through: Position | undefined;
+}
+
+/**
+ * The hashes by which repeated content is recognised. Those of new entries are written by `ScheduleStore.append`, in
+ * the commit of their entry and only there; here are the look-up before it, and what entries that were stored without a
+ * hash need. A hash never stands without its entry. All methods throw SuError `store-unavailable`.
+ */
+export interface DeepHashStore {
+  /** The first message with one of the hashes, for each query; undefined where there is none. */
+  findDuplicates(
+    queries: readonly { readonly processId: Id; readonly hashes: DeepHashes }[],
+  ): Promise<readonly (Id | undefined)[]>;
+  /** Undefined when the process's entries were never looked at. */
+  findCoverage(processId: Id): Promise<DeepHashCoverage | undefined>;
+  /** Bundles of messages and assigned transactions, newest first, a few at a time; those below `below` when it is given. */
+  readNewest(
+    processId: Id,
+    below: Position | undefined,
+  ): Promise<readonly (Position & { readonly bundle: Uint8Array })[]>;
+  /**
+   * Stores hashes of entries that are stored already; where a hash is there the earlier entry's stays. In one commit
+   * with `coverage` when it is given.
+   */
+  addOldHashes(
+    processId: Id,
+    hashes: { readonly version: string; readonly hashes: readonly OldDeepHash[] },
+    coverage?: DeepHashCoverage,
+  ): Promise<void>;
+}
+
 /** One entry of a log as a page shows it. */
 export interface LogEntry {
   readonly epoch: number;
@@ -127,7 +212,7 @@ export interface LogProcess {
   readonly record: Uint8Array;
 }
 
-export interface RangeQuery {
+export interface RangeQuery extends ReadOptions {
   readonly processId: Id;
   readonly by: 'nonce' | 'timestamp';
   /** Exclusive. */
@@ -140,12 +225,18 @@ export interface RangeQuery {
   readonly showAnchor: boolean;
 }
 
+/** What whoever looks something up may say besides. */
+export interface ReadOptions {
+  /** False once nobody waits for the answer any more: what costs much is not begun then. */
+  readonly isWanted?: (() => boolean) | undefined;
+}
+
 /** The reading side of a store. It never misses an entry whose ack was given before the call. */
 export interface LogReader {
-  /** @throws SuError `store-unavailable` (all methods) */
+  /** @throws SuError `store-unavailable`, `scheduler-busy` (too many large entries are read) (all methods) */
   findProcess(
     processId: Id,
-    options?: { readonly showAnchor: boolean },
+    options?: ReadOptions & { readonly showAnchor: boolean },
   ): Promise<LogProcess | undefined>;
   /**
    * The messages and assigned transactions of a process in order of (epoch, nonce), never the process's own entry, in pieces bounded in
@@ -153,12 +244,16 @@ export interface LogReader {
    */
   readRange(query: RangeQuery): AsyncIterable<readonly LogEntry[]>;
   /** The entry with the highest (epoch, nonce), undefined when there is no message. */
-  findLatest(processId: Id): Promise<LogEntry | undefined>;
+  findLatest(processId: Id, options?: ReadOptions): Promise<LogEntry | undefined>;
   /**
    * The entry whose message has this id (lowest epoch and nonce), else the entry whose assignment has it;
    * only within `processId` when it is given. An assigned transaction is found by its assignment id alone.
    */
-  findEntry(id: Id, processId: Id | undefined): Promise<LogEntry | undefined>;
+  findEntry(
+    id: Id,
+    processId: Id | undefined,
+    options?: ReadOptions,
+  ): Promise<LogEntry | undefined>;
 }
 
 /** The SU's wallet. */
@@ -182,8 +277,35 @@ export interface Gateway {
   fetchConfirmations(transactionId: Id): Promise<number>;
   /** True when GraphQL knows the transaction. */
   fetchTransactionExists(transactionId: Id): Promise<boolean>;
-  /** True when one of the gateways of ARWEAVE_URL_LIST answers a HEAD for the id. */
+  /**
+   * What a transaction says, for its deep hash; undefined when GraphQL or the node does not know it.
+   * @throws SuError `body-too-large`
+   */
+  fetchTransaction(transactionId: Id): Promise<TransactionContent | undefined>;
+  /** True when one of the gateways of ARWEAVE_URL_LIST has the id, where its redirects lead. */
   fetchIdAnswers(id: Id): Promise<boolean>;
+}
+
+/** The parts of a transaction that its deep hash is made of. Absent target and anchor are empty. */
+export interface TransactionContent {
+  readonly target: Uint8Array;
+  readonly anchor: Uint8Array;
+  readonly tags: readonly { readonly name: string; readonly value: string }[];
+  readonly data: Uint8Array;
+}
+
+/** Where a router says that a process is. */
+export type PlacedProcess =
+  | { readonly status: 'unknown' }
+  /** On the SU with this URL. */
+  | { readonly status: 'placed'; readonly url: string }
+  /** On an SU that the router does not name. */
+  | { readonly status: 'elsewhere' };
+
+/** The router in front of this SU. */
+export interface RouterPort {
+  /** @throws SuError `gateway-unavailable`, `gateway-timeout` */
+  fetchPlace(processId: Id): Promise<PlacedProcess>;
 }
 
 /** Wall-clock milliseconds. */

@@ -1,7 +1,7 @@
 import { SuError } from '../errors.js';
 import type { Id } from '../protocol/ids.js';
 import { findTag } from '../protocol/tags.js';
-import type { Gateway, ScheduleStore } from './ports.js';
+import type { Gateway, ScheduleStore, TransactionContent } from './ports.js';
 
 /** Everything a job needs to ask the network or the store before it may stand in a lane: nothing is stored yet. */
 export interface Prepare {
@@ -12,9 +12,11 @@ export interface Prepare {
   checkOnBoot(onBoot: Id | undefined): Promise<void>;
   /**
    * A transaction that is to be assigned must exist: on the base layer deep enough for the process, else in GraphQL.
-   * @throws SuError `unknown-process`, `unknown-transaction`, `not-enough-confirmations`, `gateway-unavailable`, `gateway-timeout`
+   * Answers what it says when that is wanted (`readContent`); nothing of one on the base layer.
+   * @throws SuError `unknown-process`, `unknown-transaction`, `not-enough-confirmations`, `gateway-unavailable`, `gateway-timeout`,
+   * `body-too-large` (only when its content is wanted)
    */
-  checkTransaction(request: AssignRequest): Promise<void>;
+  checkTransaction(request: AssignRequest): Promise<TransactionContent | undefined>;
 }
 
 export interface AssignRequest {
@@ -26,18 +28,35 @@ export interface AssignRequest {
 export interface PrepareOptions {
   readonly gateway: Pick<
     Gateway,
-    'fetchConfirmations' | 'fetchTransactionExists' | 'fetchIdAnswers'
+    'fetchConfirmations' | 'fetchTransactionExists' | 'fetchTransaction' | 'fetchIdAnswers'
   >;
   readonly store: Pick<ScheduleStore, 'findProcessTags'>;
   /** Process assignments: only with them is `On-Boot` checked. */
   readonly processAssignment: boolean;
+  /** Whether the content of an assigned transaction is needed, for its deep hash. */
+  readonly readContent: boolean;
 }
 
 /** Confirmations that a process without a `Settlement-Depth` tag asks for. */
 const SETTLEMENT_DEPTH = 20;
 
 /** See Prepare. */
-export function makePrepare({ gateway, store, processAssignment }: PrepareOptions): Prepare {
+export function makePrepare(options: PrepareOptions): Prepare {
+  const { gateway, store, processAssignment } = options;
+
+  /** Undefined when it exists and no more is wanted. */
+  async function findContent(transactionId: Id): Promise<TransactionContent | undefined> {
+    const content = options.readContent
+      ? await gateway.fetchTransaction(transactionId)
+      : await gateway.fetchTransactionExists(transactionId);
+    if (content === true) return undefined;
+    if (content !== undefined && content !== false) return content;
+    throw new SuError(
+      'unknown-transaction',
+      `transaction ${transactionId} is not known to the gateway`,
+    );
+  }
+
   return {
     async checkOnBoot(onBoot) {
       if (onBoot === undefined || !processAssignment) return;
@@ -50,16 +69,10 @@ export function makePrepare({ gateway, store, processAssignment }: PrepareOption
       if (tags === undefined) {
         throw new SuError('unknown-process', `process ${processId} is not known to this scheduler`);
       }
-      if (!baseLayer) {
-        if (await gateway.fetchTransactionExists(transactionId)) return;
-        throw new SuError(
-          'unknown-transaction',
-          `transaction ${transactionId} is not known to the gateway`,
-        );
-      }
+      if (!baseLayer) return findContent(transactionId);
       const wanted = settlementDepth(findTag(tags, 'Settlement-Depth'));
       const confirmations = await gateway.fetchConfirmations(transactionId);
-      if (confirmations >= wanted) return;
+      if (confirmations >= wanted) return undefined;
       throw new SuError(
         'not-enough-confirmations',
         `transaction ${transactionId} has ${confirmations} of ${wanted} confirmations`,

@@ -54,6 +54,8 @@ export interface LaneContext {
 
 interface Standing {
   readonly job: Job;
+  /** What its entry is found by: the job's identity, or that of the last entry signed for it. */
+  identity: ReceiptQuery;
   readonly ticket: number;
   readonly enteredAt: number;
   attempts: number;
@@ -120,6 +122,7 @@ export class ProcessLane implements CommitListener {
     return new Promise<Placement>((resolve, reject) => {
       this.#line.push({
         job,
+        identity: job.identity,
         ticket: (this.#tickets += 1),
         enteredAt: this.#context.monotonicMs(),
         attempts: 0,
@@ -208,7 +211,7 @@ export class ProcessLane implements CommitListener {
     const doubtful = this.#line.filter((standing) => standing.doubtful);
     if (doubtful.length === 0) return;
     const found = await Promise.all(
-      doubtful.map(({ job }) => this.#context.findReceipt(job.identity)),
+      doubtful.map(({ identity }) => this.#context.findReceipt(identity)),
     );
     doubtful.forEach((standing, index) => {
       const receipt = found[index];
@@ -245,7 +248,8 @@ export class ProcessLane implements CommitListener {
       }
       const onto = this.#ontoFor(standing);
       standing.attempts += 1;
-      const entry = await this.#sign(standing.job, onto);
+      const entry = await this.#sign({ ...standing.job, identity: standing.identity }, onto);
+      standing.identity = entry.identity;
       if (generation !== this.#generation) {
         this.#putBack(standing, false);
         return;

@@ -1,7 +1,8 @@
-import type { LogEntry, LogProcess, LogReader, RangeQuery } from './ports.js';
+import { DamagedEntryError } from '../errors.js';
+import type { LogEntry, LogProcess, LogReader, RangeQuery, ReadOptions } from './ports.js';
 
 /** Which part of a process's log a reader wants. */
-export interface PageQuery {
+export interface PageQuery extends ReadOptions {
   /** What `from`, `to` and the cursors mean. */
   readonly by: 'nonce' | 'timestamp';
   /** Exclusive; undefined: from the beginning. */
@@ -28,7 +29,7 @@ export interface PagePart {
   readonly edges: number;
 }
 
-/** Yields a page of the process's log. @throws SuError `store-unavailable`, before or between two parts */
+/** Yields a page of the process's log. @throws SuError `store-unavailable`, `invariant`, before or between two parts */
 export type ReadPage = (process: LogProcess, query: PageQuery) => AsyncGenerator<PagePart, void>;
 
 const PAGE_HEAD = '{"edges":[';
@@ -51,6 +52,10 @@ const FRAME_BYTES = PAGE_HEAD.length + pageTail(false).length;
  *   the limit.
  * - `has_next_page` is exact, which costs one entry read beyond the page.
  * - A page that would exceed `pageBytesMax` is cut short with `has_next_page` true, but never before its first edge.
+ * - In old logs an entry may repeat the cursor of the one before, or go behind it. Whoever asks for what comes after that
+ *   cursor would never be given it, so it stays on the page, whatever the limit.
+ * - A page that meets an entry that cannot be read ends before it with `has_next_page` true: what stands before it can be had,
+ *   the next page fails, and nobody is led past it.
  *
  * Memory is bounded by one part and one piece of the store, whatever the limit.
  */
@@ -63,20 +68,44 @@ export function makeReadPage(reader: Pick<LogReader, 'readRange'>, limits: PageL
     }
     if (process.entry !== undefined && holdsProcess(process.entry, query)) page.add(process.entry);
     let hasNextPage = false;
-    read: for await (const piece of reader.readRange(toRange(process, query, page.edges()))) {
-      for (const entry of piece) {
-        if (page.edges() === query.limit || !page.fits(entry)) {
-          hasNextPage = true;
-          break read;
-        }
-        page.add(entry);
-        if (page.pendingBytes() >= limits.partBytes) {
-          yield { bytes: page.take(), last: false, edges: page.edges() };
+    try {
+      read: for await (const piece of readOn(reader, toRange(process, query, page.edges()))) {
+        for (const entry of piece) {
+          const isFull = page.edges() >= query.limit && !page.mustHold(entry);
+          if (isFull || !page.fits(entry)) {
+            hasNextPage = true;
+            break read;
+          }
+          page.add(entry);
+          if (page.pendingBytes() >= limits.partBytes) {
+            yield { bytes: page.take(), last: false, edges: page.edges() };
+          }
         }
       }
+    } catch (error) {
+      if (!(error instanceof DamagedEntryError) || page.edges() === 0) throw error;
+      hasNextPage = true;
     }
     yield { bytes: page.finish(hasNextPage), last: true, edges: page.edges() };
   };
+}
+
+/** The entries of a range, and beyond its limit as long as more are asked for, which is rare: they are read anew. */
+async function* readOn(
+  reader: Pick<LogReader, 'readRange'>,
+  range: RangeQuery,
+): AsyncGenerator<readonly LogEntry[], void> {
+  let given = 0;
+  for (let limit = range.limit; ; limit *= 2) {
+    let read = 0;
+    for await (const piece of reader.readRange({ ...range, limit })) {
+      const known = Math.max(0, Math.min(piece.length, given - read));
+      read += piece.length;
+      given += piece.length - known;
+      yield known === 0 ? piece : piece.slice(known);
+    }
+    if (read < limit) return;
+  }
 }
 
 /** True when no entry can be in the range, so that the store need not be asked. */
@@ -103,6 +132,7 @@ function toRange(process: LogProcess, query: PageQuery, edges: number): RangeQue
     // One more than the page takes tells whether there is another. Kept a safe integer for limits without a limit.
     limit: Math.min(query.limit, Number.MAX_SAFE_INTEGER - 1) - edges + 1,
     showAnchor: query.showAnchor,
+    isWanted: query.isWanted,
   };
 }
 
@@ -116,6 +146,8 @@ interface Page {
   pendingBytes(): number;
   /** True when the page may hold this entry too. */
   fits(entry: LogEntry): boolean;
+  /** True when the page's last cursor already lies at or behind this entry. */
+  mustHold(entry: LogEntry): boolean;
   add(entry: LogEntry): void;
   take(): Buffer;
   finish(hasNextPage: boolean): Buffer;
@@ -127,11 +159,15 @@ function beginPage(by: PageQuery['by'], bytesMax: number): Page {
   let takenBytes = 0;
   let pending: LogEntry[] = [];
   let pendingBytes = 0;
+  let cursors: number[] = [];
+  let last: { readonly epoch: number; readonly cursor: number } | undefined;
+  const cursorOf = (entry: LogEntry): number =>
+    last?.epoch === entry.epoch ? Math.max(last.cursor, placeOf(entry, by)) : placeOf(entry, by);
   const edgeBytes = (entry: LogEntry): number =>
     NODE_HEAD.length +
     entry.node.length +
     CURSOR_HEAD.length +
-    String(placeOf(entry, by)).length +
+    String(cursorOf(entry)).length +
     EDGE_TAIL.length +
     1;
   const take = (tail: string): Buffer => {
@@ -143,11 +179,12 @@ function beginPage(by: PageQuery['by'], bytesMax: number): Page {
       part.set(NODE_HEAD, at);
       part.set(entry.node, at + NODE_HEAD.length);
       at += NODE_HEAD.length + entry.node.length;
-      at += part.write(`${CURSOR_HEAD}${placeOf(entry, by)}${EDGE_TAIL}`, at, 'latin1');
+      at += part.write(`${CURSOR_HEAD}${cursors[index]}${EDGE_TAIL}`, at, 'latin1');
     }
     at += part.write(tail, at, 'latin1');
     takenBytes += at;
     pending = [];
+    cursors = [];
     pendingBytes = 0;
     return part.subarray(0, at);
   };
@@ -158,10 +195,14 @@ function beginPage(by: PageQuery['by'], bytesMax: number): Page {
       edges === 0 ||
       Math.max(takenBytes, PAGE_HEAD.length) + pendingBytes + edgeBytes(entry) <=
         bytesMax - (FRAME_BYTES - PAGE_HEAD.length),
+    mustHold: (entry) =>
+      last !== undefined && last.epoch === entry.epoch && placeOf(entry, by) <= last.cursor,
     add: (entry) => {
       edges += 1;
       pending.push(entry);
       pendingBytes += edgeBytes(entry);
+      last = { epoch: entry.epoch, cursor: cursorOf(entry) };
+      cursors.push(last.cursor);
     },
     take: () => take(''),
     finish: (hasNextPage) => take(pageTail(hasNextPage)),

@@ -1,6 +1,6 @@
 import { SuError } from '../errors.js';
 import { isId, quoteBounded } from '../protocol/ids.js';
-import type { LogReader } from './ports.js';
+import type { LogReader, ReadOptions } from './ports.js';
 
 /**
  * The record of a process, as JSON.
@@ -10,8 +10,10 @@ import type { LogReader } from './ports.js';
 export async function readProcessRecord(
   reader: Pick<LogReader, 'findProcess'>,
   processId: string,
+  { isWanted }: ReadOptions = {},
 ): Promise<Uint8Array> {
-  const process = isId(processId) ? await reader.findProcess(processId) : undefined;
+  const asked = { showAnchor: false, isWanted };
+  const process = isId(processId) ? await reader.findProcess(processId, asked) : undefined;
   if (process === undefined) throw unknownProcess(processId);
   return process.record;
 }
@@ -24,11 +26,12 @@ export async function readProcessRecord(
 export async function readLatest(
   reader: Pick<LogReader, 'findLatest' | 'findProcess'>,
   processId: string,
+  { isWanted }: ReadOptions = {},
 ): Promise<Uint8Array> {
   if (!isId(processId)) throw unknownProcess(processId);
-  const latest = await reader.findLatest(processId);
+  const latest = await reader.findLatest(processId, { isWanted });
   if (latest !== undefined) return latest.node;
-  const process = await reader.findProcess(processId);
+  const process = await reader.findProcess(processId, { showAnchor: false, isWanted });
   if (process === undefined) throw unknownProcess(processId);
   if (process.entry === undefined) {
     throw new SuError(

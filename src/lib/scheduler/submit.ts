@@ -1,7 +1,10 @@
-import { SuError, type ErrorCode } from '../errors.js';
+import { isSuError, SuError, type ErrorCode } from '../errors.js';
 import { splitExclude } from '../protocol/assignment.js';
+import { ownerAddress } from '../protocol/data-item.js';
 import { isId, parseId, type Id } from '../protocol/ids.js';
+import { findTag } from '../protocol/tags.js';
 import type { Job } from './entry.js';
+import type { Guards } from './guards.js';
 import type { Lanes } from './lanes.js';
 import type { Receipt, ReceiptQuery } from './ports.js';
 import type { Prepare } from './prepare.js';
@@ -11,7 +14,7 @@ import { verifyPostedItem, type VerifiedItem } from './verify-data-item.js';
 /*
  * THE write path, top to bottom:
  *
- *   body ─▶ parse ─▶ verify ─▶ seen before? ─▶ prepare ─▶ lane of its process ─▶ committer ─▶ receipt
+ *   body ─▶ parse ─▶ verify ─▶ guards ─▶ seen before? ─▶ prepare ─▶ lane of its process ─▶ committer ─▶ receipt
  *
  * Whatever fails before the committer leaves nothing behind. A second posting of the same thing gets the first one's
  * receipt: while the first is under way by waiting for it, errors included; afterwards from the store.
@@ -46,6 +49,7 @@ export interface Submit {
 export interface SubmitOptions {
   readonly lanes: Pick<Lanes, 'enter'>;
   readonly prepare: Prepare;
+  readonly guards: Guards;
   readonly findReceipt: (query: ReceiptQuery) => Promise<Receipt | undefined>;
   /** @throws SuError `not-ready` or `height-unavailable` while writes are not possible */
   readonly checkReady: () => void;
@@ -58,72 +62,151 @@ export interface SubmitOptions {
 
 /** See the flow above. */
 export function makeSubmit(options: SubmitOptions): Submit {
-  const { lanes, prepare, findReceipt, checkReady, now, assignRetryWindowMs } = options;
+  const { checkReady, guards, assignRetryWindowMs } = options;
   const once = makeOnce<Placement>();
 
-  async function submitItem(body: Uint8Array): Promise<Submission> {
-    checkReady();
-    const verified = await verifyPostedItem(body);
-    const { kind, processId, item } = verified;
-    const placement = await once(item.id, () => placeItem(verified));
-    return { ...placement, id: item.id, kind, processId };
-  }
+  return {
+    async submitItem(body) {
+      checkReady();
+      const verified = await verifyPostedItem(body);
+      const { kind, processId, item } = verified;
+      checkAllowed(verified, guards);
+      const placement = await once(item.id, () => placeItem(verified, options));
+      return { ...placement, id: item.id, kind, processId };
+    },
 
-  async function placeItem(verified: VerifiedItem): Promise<Placement> {
-    const { kind, processId, item } = verified;
-    const identity: ReceiptQuery = { kind, id: item.id };
-    const seen = await findReceipt(identity);
-    if (seen !== undefined) return { ...seen, nonce: undefined, repeated: true };
-    if (verified.kind === 'message') {
-      return lanes.enter({ kind: 'message', processId, item, identity });
-    }
-    await prepare.checkOnBoot(verified.onBoot);
-    const withAssignment = options.processAssignment;
-    return lanes.enter({ kind: 'process', processId, item, withAssignment, identity });
-  }
+    async submitAssign(query) {
+      checkReady();
+      const processId = parseKnowable(query.processId, 'process-id', 'unknown-process');
+      const transactionId = parseKnowable(query.assign, 'assign', 'unknown-transaction');
+      guards.processes?.checkWrite(processId);
+      const exclude = splitExclude(query.exclude);
+      const place = (): Promise<Placement> =>
+        placeTransaction(
+          { processId, transactionId, exclude, baseLayer: query.baseLayer },
+          options,
+        );
+      const placement =
+        assignRetryWindowMs > 0
+          ? await once([query.baseLayer, processId, transactionId, ...exclude].join(','), place)
+          : await place();
+      return { ...placement, kind: 'assigned-transaction', processId };
+    },
+  };
+}
 
-  async function submitAssign(query: AssignQuery): Promise<Submission> {
-    checkReady();
-    const processId = parseKnowable(query.processId, 'process-id', 'unknown-process');
-    const transactionId = parseKnowable(query.assign, 'assign', 'unknown-transaction');
-    const exclude = splitExclude(query.exclude);
-    const place = (): Promise<Placement> =>
-      placeTransaction({ processId, transactionId, exclude, baseLayer: query.baseLayer });
-    const placement =
-      assignRetryWindowMs > 0
-        ? await once([processId, transactionId, ...exclude].join(','), place)
-        : await place();
-    return { ...placement, kind: 'assigned-transaction', processId };
+/** What needs neither network nor store. A process that is stored already may be posted again, wherever it may be served. */
+function checkAllowed({ kind, processId, item }: VerifiedItem, guards: Guards): void {
+  if (kind === 'process') {
+    guards.processes?.checkRead(processId);
+  } else {
+    guards.processes?.checkWrite(processId);
+    guards.checkSize?.(item);
   }
+}
 
-  async function placeTransaction(request: {
-    readonly processId: Id;
-    readonly transactionId: Id;
-    readonly exclude: readonly string[];
-    readonly baseLayer: boolean;
-  }): Promise<Placement> {
-    const { processId, transactionId, exclude } = request;
-    const identity: ReceiptQuery = {
-      kind: 'assign',
-      processId,
-      transactionId,
-      exclude,
-      // Without a window only this very posting counts: its own entry must be found again after a commit of unknown outcome.
-      since: now() - assignRetryWindowMs,
-    };
-    const seen = await findReceipt(identity);
-    if (seen !== undefined) return { ...seen, nonce: undefined, repeated: true };
-    await prepare.checkTransaction(request);
-    return lanes.enter({
-      kind: 'assigned-transaction',
-      processId,
-      transactionId,
-      exclude,
-      identity,
-    });
+async function placeItem(verified: VerifiedItem, options: SubmitOptions): Promise<Placement> {
+  const { guards, findReceipt } = options;
+  const { kind, processId, item } = verified;
+  const identity: ReceiptQuery = { kind, id: item.id, processId };
+  const seen = await findReceipt(identity);
+  if (seen !== undefined) return { ...seen, nonce: undefined, repeated: true };
+  const owner = ownerAddress(item);
+  return guards.shares.run({ processId, owner }, () =>
+    verified.kind === 'message'
+      ? placeMessage({ processId, item, identity }, options)
+      : placeProcess(verified, identity, options),
+  );
+}
+
+async function placeMessage(
+  message: Pick<Extract<Job, { kind: 'message' }>, 'processId' | 'item' | 'identity'>,
+  { guards, lanes }: SubmitOptions,
+): Promise<Placement> {
+  const { processId, item } = message;
+  const compared = guards.deepHashes;
+  if (compared === undefined || findTag(item.tags, 'From-Process') === undefined) {
+    return lanes.enter({ kind: 'message', ...message });
   }
+  const deepHashes = await compared.hash(item);
+  return compared.place(
+    { kind: 'message', processId, messageId: item.id, hashes: deepHashes },
+    () => lanes.enter({ kind: 'message', ...message, deepHashes }),
+  );
+}
 
-  return { submitItem, submitAssign };
+async function placeProcess(
+  { processId, item, onBoot }: Extract<VerifiedItem, { kind: 'process' }>,
+  identity: ReceiptQuery,
+  { guards, lanes, prepare, processAssignment }: SubmitOptions,
+): Promise<Placement> {
+  guards.processes?.checkSpawn(processId);
+  await prepare.checkOnBoot(onBoot);
+  if (processAssignment) await guards.checkPlace?.(processId);
+  const withAssignment = processAssignment;
+  return lanes.enter({ kind: 'process', processId, item, withAssignment, identity });
+}
+
+interface TransactionRequest {
+  readonly processId: Id;
+  readonly transactionId: Id;
+  readonly exclude: readonly string[];
+  readonly baseLayer: boolean;
+}
+
+async function placeTransaction(
+  request: TransactionRequest,
+  options: SubmitOptions,
+): Promise<Placement> {
+  const { processId, transactionId, exclude } = request;
+  const identity: ReceiptQuery = {
+    kind: 'assign',
+    processId,
+    transactionId,
+    exclude,
+    since: options.now() - options.assignRetryWindowMs,
+    // Without a window only this very posting counts: its own entry must be found again after a commit of unknown outcome.
+    ...(options.assignRetryWindowMs > 0 ? {} : { since: 0, attempts: [] }),
+  };
+  const findRepeated = async (): Promise<Placement | undefined> => {
+    const seen = await options.findReceipt(identity);
+    return seen && { ...seen, nonce: undefined, repeated: true };
+  };
+  const repeated = await findRepeated();
+  if (repeated !== undefined) return repeated;
+  try {
+    return await options.guards.shares.run({ processId, owner: undefined }, () =>
+      enterTransaction(request, identity, options),
+    );
+  } catch (error) {
+    // Another server may have taken the same assign since the look above: then its receipt is the answer.
+    const first = isSuError(error, 'duplicate-message') ? await findRepeated() : undefined;
+    if (first !== undefined) return first;
+    throw error;
+  }
+}
+
+async function enterTransaction(
+  request: TransactionRequest,
+  identity: ReceiptQuery,
+  { guards, lanes, prepare }: SubmitOptions,
+): Promise<Placement> {
+  const { processId, transactionId, exclude } = request;
+  const content = await prepare.checkTransaction(request);
+  const job = {
+    kind: 'assigned-transaction',
+    processId,
+    transactionId,
+    exclude,
+    identity,
+  } as const;
+  const compared = guards.deepHashes;
+  if (compared === undefined || content === undefined) return lanes.enter(job);
+  const deepHashes = await compared.hash(content);
+  return compared.place(
+    { kind: job.kind, processId, messageId: transactionId, hashes: deepHashes },
+    () => lanes.enter({ ...job, deepHashes }),
+  );
 }
 
 /**
@@ -157,7 +240,7 @@ function makeOnce<Outcome extends { readonly repeated: boolean }>(): (
 /**
  * Refuses writes for a while after the start.
  *
- * @param readyAt wall-clock ms from which on writes are taken
+ * @param readyAt from when on writes are taken; both on one clock that never steps, ms
  * @throws SuError `not-ready`
  */
 export function checkWarm(readyAt: number, now: number): void {

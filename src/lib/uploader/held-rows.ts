@@ -4,7 +4,7 @@ import type { OutboxRow, Upload } from './ports.js';
 export interface HeldRow {
   readonly row: OutboxRow;
   readonly uploads: readonly Upload[] | undefined;
-  /** Not to be started after this moment (clock, ms): its lease may have run out and another server may have it. */
+  /** Not to be started after this moment (by a clock that never steps, ms): its lease may have run out and another server may have it. */
   readonly untilMs: number;
 }
 
@@ -22,20 +22,24 @@ export interface HeldLimits {
  */
 export class HeldRows {
   readonly #limits: HeldLimits;
-  readonly #clock: () => number;
+  readonly #monotonicMs: () => number;
   #fresh: HeldRow[] = [];
   #claimed: HeldRow[] = [];
   readonly #keys = new Set<string>();
   #freshBytes = 0;
   #lastWasFresh = false;
 
-  constructor(limits: HeldLimits, clock: () => number) {
+  constructor(limits: HeldLimits, monotonicMs: () => number) {
     this.#limits = limits;
-    this.#clock = clock;
+    this.#monotonicMs = monotonicMs;
   }
 
   get size(): number {
     return this.#fresh.length + this.#claimed.length;
+  }
+
+  get freshCount(): number {
+    return this.#fresh.length;
   }
 
   get claimedCount(): number {
@@ -50,14 +54,18 @@ export class HeldRows {
       return false;
     this.#freshBytes += bytes;
     this.#keys.add(row.key);
-    this.#fresh.push({ row, uploads, untilMs: this.#clock() + holdMs });
+    this.#fresh.push({ row, uploads, untilMs: this.#monotonicMs() + holdMs });
     return true;
   }
 
   addClaimed(row: OutboxRow): void {
     if (this.#keys.has(row.key)) return;
     this.#keys.add(row.key);
-    this.#claimed.push({ row, uploads: undefined, untilMs: this.#clock() + this.#limits.holdMs });
+    this.#claimed.push({
+      row,
+      uploads: undefined,
+      untilMs: this.#monotonicMs() + this.#limits.holdMs,
+    });
   }
 
   /**
@@ -90,7 +98,7 @@ export class HeldRows {
     for (let held = queue.shift(); held !== undefined; held = queue.shift()) {
       this.#keys.delete(held.row.key);
       if (held.uploads !== undefined) this.#freshBytes -= byteLengthOf(held.uploads);
-      if (held.untilMs > this.#clock()) return held;
+      if (held.untilMs > this.#monotonicMs()) return held;
     }
     return undefined;
   }

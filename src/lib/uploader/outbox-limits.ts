@@ -15,7 +15,7 @@ export interface OutboxLimits {
   readonly paceMs: number;
   readonly retryFirstMs: number;
   readonly retryLongestMs: number;
-  /** Failures in a row after which the bundler counts as down. */
+  /** Failures in a row, of more than one item, after which the bundler counts as down. */
   readonly failuresMax: number;
   readonly settleWaitMs: number;
   readonly settleRows: number;

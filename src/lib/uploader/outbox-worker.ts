@@ -29,7 +29,8 @@ export interface OutboxWorkerOptions {
   readonly client: UploaderClient;
   /** A second place that is told of each item once, best effort. */
   readonly cache?: { send(bytes: Uint8Array): Promise<boolean> } | undefined;
-  readonly clock: () => number;
+  /** A clock that never steps, ms: with one that is set back, what waits would wait as much longer. */
+  readonly monotonicMs: () => number;
   readonly random: () => number;
   readonly delay: Delay;
   readonly limits: OutboxLimits;
@@ -75,7 +76,7 @@ const BREAK_OFF_MS = 1_000;
  * - The table is looked into at start, every `pollMs`, and without pause while it has more. While messages are being
  *   written, rows of the table are begun at a fixed slow pace, so that a long queue never slows writes.
  * - A failed part comes back after 1 to 32 s, without end; a refused one is parked for the operator.
- * - While the bundler is down only probes go out, and the rows stay untouched.
+ * - While the bundler is down only probes go out, and the rows stay untouched; rows just committed are probes first.
  * - Nothing lost is silent, and nothing sent twice is harmful: a bundler knows an item by its id. So whatever is
  *   uncertain (a settlement that was not stored, a server that died in between) ends in a second upload.
  */
@@ -102,15 +103,15 @@ export class OutboxWorker {
   #cacheFailed = 0;
 
   constructor(options: OutboxWorkerOptions) {
-    const { limits, clock, random, delay, outbox } = options;
+    const { limits, monotonicMs, random, delay, outbox } = options;
     this.#options = options;
     // One listener per upload in flight, which Node takes for a leak from the eleventh on.
     setMaxListeners(0, this.#abort.signal);
-    this.#held = new HeldRows(limits, clock);
+    this.#held = new HeldRows(limits, monotonicMs);
     this.#bundler = new BundlerState({
       failuresMax: limits.failuresMax,
       bounds: { firstMs: limits.retryFirstMs, longestMs: limits.retryLongestMs },
-      clock,
+      monotonicMs,
       random,
     });
     this.#settlements = new SettlementBuffer({
@@ -131,12 +132,13 @@ export class OutboxWorker {
 
   /** Takes over rows that were just committed and are leased to this server. Returns at once and never throws. */
   offer(fresh: readonly FreshRow[]): void {
-    this.#lastOfferAt = this.#options.clock();
+    this.#lastOfferAt = this.#options.monotonicMs();
     if (this.#closing) return;
     for (const { row, uploads } of fresh) {
       if (!this.#held.addFresh(row, uploads)) this.#overflowed += 1;
     }
     this.#pump();
+    if (this.#bundler.down) this.#nap.abort();
   }
 
   stats(): OutboxStats {
@@ -177,10 +179,13 @@ export class OutboxWorker {
 
   /** Never rejects. */
   async #poll(): Promise<void> {
+    const { retryLongestMs } = this.#options.limits;
     while (!this.#closing) {
       this.#nap = new AbortController();
       const napMs = this.#bundler.down ? await this.#probe() : await this.#refill();
-      if (!this.#closing && napMs > 0) await this.#options.delay(napMs, this.#nap.signal);
+      if (this.#closing || napMs <= 0) continue;
+      // Whatever the clock is, nothing is looked for later than after the longest delay.
+      await this.#options.delay(Math.min(napMs, retryLongestMs), this.#nap.signal);
     }
   }
 
@@ -200,9 +205,10 @@ export class OutboxWorker {
   /** One row as a question whether the bundler is back. */
   async #probe(): Promise<number> {
     if (this.#tasks.size > 0) return this.#options.limits.pollMs;
-    const waitMs = this.#bundler.probeInMs();
+    const isFresh = this.#held.freshCount > 0;
+    const waitMs = this.#bundler.probeInMs(isFresh);
     if (waitMs > 0) return waitMs;
-    let held = this.#held.take(true);
+    let held = this.#held.take(!isFresh);
     if (held === undefined) {
       await this.#claim(1);
       held = this.#held.take(true);
@@ -213,7 +219,7 @@ export class OutboxWorker {
     }
     this.#bundler.probeSent();
     this.#begin(held);
-    return this.#bundler.probeInMs();
+    return this.#bundler.probeInMs(isFresh);
   }
 
   async #claim(rowsMax: number): Promise<readonly OutboxRow[]> {
@@ -287,7 +293,7 @@ export class OutboxWorker {
     if (this.#abort.signal.aborted && result.status !== 'accepted') return result;
     if (result.status === 'accepted') this.#uploaded += 1;
     else if (result.status !== 'refused') this.#failed += 1;
-    for (const change of this.#bundler.note(result)) this.#report(change);
+    for (const change of this.#bundler.note(upload.id, result)) this.#report(change);
     return result;
   }
 
@@ -332,7 +338,7 @@ export class OutboxWorker {
   }
 
   #writing(): boolean {
-    return this.#options.clock() - this.#lastOfferAt < WRITES_LAST_MS;
+    return this.#options.monotonicMs() - this.#lastOfferAt < WRITES_LAST_MS;
   }
 
   #report(change: BundlerChange): void {

@@ -11,7 +11,7 @@ import { delayByTimer } from '../uploader/delay.js';
 import { OUTBOX_LIMITS } from '../uploader/outbox-limits.js';
 import { OutboxWorker } from '../uploader/outbox-worker.js';
 import type { Outbox } from '../uploader/ports.js';
-import { clock } from './clocks.js';
+import { clock, monotonicMs } from './clocks.js';
 import type { ClosingStack } from './closing-stack.js';
 
 const GATEWAY_TIMEOUT_MS = 10_000;
@@ -67,7 +67,7 @@ export async function openNetwork(
 export function openHeights(config: SchedulerConfig, gateway: Gateway, log: Log): BlockClock {
   return openBlockClock({
     gateway,
-    clock,
+    monotonicMs,
     intervalMs: BLOCK_HEIGHT_INTERVAL_MS,
     pause: delayByTimer,
     staleMs: config.blockHeightStaleMs,
@@ -116,7 +116,7 @@ export function openWorker(
       },
     },
     cache,
-    clock,
+    monotonicMs,
     random: Math.random,
     delay: delayByTimer,
     limits: OUTBOX_LIMITS,

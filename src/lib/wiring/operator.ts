@@ -2,23 +2,36 @@ import type { OperatorConfig } from '../config/config.js';
 import type { StoreConfig } from '../config/store-config.js';
 import { SuError } from '../errors.js';
 import { openLog, type Log } from '../observability/log.js';
+import { migratorCalls } from '../operator/migrator-calls.js';
 import { outboxCalls, outboxOverCalls, type OperatorOutbox } from '../operator/outbox-calls.js';
+import { rowsCalls, type OperatorRows } from '../operator/raw-log-calls.js';
 import { callOperatorSocket, NO_SERVER } from '../operator/socket-client.js';
 import { openOperatorSocket } from '../operator/socket-server.js';
+import { requireDataFolder } from '../storage/rocksdb/data-folder.js';
 import type { Outbox } from '../uploader/ports.js';
 import type { ClosingStack } from './closing-stack.js';
-import { openStore } from './store.js';
+import { openStore, type SchedulerStore } from './store.js';
 
 /** Offers the operator's calls beside a server that holds a folder. */
 export async function openSocket(
   config: StoreConfig,
-  parts: { outbox: Outbox; log: Log; closing: ClosingStack },
+  parts: {
+    outbox: Outbox;
+    rows: OperatorRows | undefined;
+    repairs: SchedulerStore['repairs'];
+    log: Log;
+    closing: ClosingStack;
+  },
 ): Promise<void> {
   if (config.kind !== 'embedded') return;
   parts.closing.add(
     await openOperatorSocket({
       path: config.socketPath,
-      calls: outboxCalls(parts.outbox),
+      calls: {
+        ...outboxCalls(parts.outbox),
+        ...(parts.rows === undefined ? {} : rowsCalls(parts.rows)),
+        ...(parts.repairs === undefined ? {} : migratorCalls(parts.repairs)),
+      },
       onError: (err) => parts.log.error({ event: 'operator-socket', err }),
     }),
   );
@@ -40,6 +53,7 @@ export async function openOperator(
     if ((await call('outbox.counts', {})) !== NO_SERVER) {
       return { outbox, close: () => Promise.resolve() };
     }
+    await requireDataFolder(store.folder);
   }
   if (store.kind === 'postgres') await requireMigrated(store.writerUrl);
   const opened = await openStore(store, { log: openLog({ level: 'warn' }) });
@@ -47,8 +61,12 @@ export async function openOperator(
   return opened;
 }
 
-/** A command that only looks must not change a schema: what is missing is named instead. */
-async function requireMigrated(url: string): Promise<void> {
+/**
+ * A command that only looks must not change a schema: what is missing is named instead.
+ *
+ * @throws SuError `schema-damaged`, `store-unavailable`
+ */
+export async function requireMigrated(url: string): Promise<void> {
   const { migrationStatus } = await import('../storage/postgres/migrations.js');
   const missing = (await migrationStatus(url)).filter(({ state }) => state === 'pending');
   if (missing.length === 0) return;

@@ -9,14 +9,17 @@ import { makeSchedulerApp } from '../http/scheduler-app.js';
 import { openLog, type Log } from '../observability/log.js';
 import { makeMetrics, type Metrics } from '../observability/metrics.js';
 import type { BlockClock } from '../scheduler/block-clock.js';
+import { cacheLogReader } from '../scheduler/cached-log-reader.js';
 import type { WritePath } from '../scheduler/open-write-path.js';
 import { prepareDataFolder } from '../storage/rocksdb/data-folder.js';
 import type { Outbox } from '../uploader/ports.js';
 import { clock } from './clocks.js';
 import { ClosingStack, closeOnce } from './closing-stack.js';
+import { openGuards, openLists, type OpenLists } from './guards.js';
 import { openHeights, openNetwork, openWorker } from './network.js';
 import { openSocket } from './operator.js';
-import { openStore } from './store.js';
+import { openStore, type SchedulerStore } from './store.js';
+import { openTenants } from './tenants.js';
 import { openWrites } from './writes.js';
 
 /*
@@ -36,6 +39,8 @@ export interface OpenScheduler {
 }
 
 const HTTP_DRAIN_MS = 15_000;
+const MEBIBYTE = 1_048_576;
+const ENTRY_CACHE = { bytesMax: 64 * MEBIBYTE, entryBytesMax: MEBIBYTE, pieceBytes: MEBIBYTE };
 
 /**
  * Opens everything that `su serve su` needs and listens.
@@ -60,9 +65,8 @@ async function assemble(
 ): Promise<OpenScheduler> {
   for (const warning of config.warnings) log.warn({ event: 'config', warning });
   const metrics = makeMetrics({ enabled: config.metricsEnabled });
-  const opened = closing.add(
-    await openStore(config.store, { log, processCacheSize: config.processCacheSize }),
-  );
+  const lists = openLists(config, { log, closing });
+  const opened = closing.add(await openSchedulerStore(config, lists, { log, metrics }));
   if (config.local) await prepareDataFolder(config.dataDir);
   const wallet = await openWallet(config, log);
   const signer = await openSigner(wallet);
@@ -74,21 +78,36 @@ async function assemble(
   const missing = (): string | undefined =>
     opened.missing() ??
     (blockClock.current() === undefined ? 'no block height is known yet' : undefined);
+  const { gateway } = network;
+  const guards = openGuards(config, {
+    lists,
+    opened: {
+      reader: cacheLogReader(opened.reader, ENTRY_CACHE),
+      deepHashes: opened.deepHashes,
+    },
+    gateway,
+    metrics,
+    log,
+    closing,
+  });
   const write = openWrites(config, {
     opened,
     signer,
-    gateway: network.gateway,
+    gateway,
+    guards: guards.write,
     blockClock,
     metrics,
     log,
     worker,
   });
   watch(metrics, { write, blockClock, outbox: opened.outbox });
-  await openSocket(config.store, { outbox: opened.outbox, log, closing });
+  const { outbox, rows, repairs } = opened;
+  await openSocket(config.store, { outbox, rows, repairs, log, closing });
 
   const app = makeSchedulerApp({
     submit: write.submit,
-    reader: opened.reader,
+    reader: guards.reader,
+    guards: guards.http,
     blockClock,
     address: signer.address,
     clock,
@@ -111,6 +130,19 @@ async function assemble(
     close,
   };
 }
+
+function openSchedulerStore(
+  config: SchedulerConfig,
+  lists: OpenLists,
+  { log, metrics }: { readonly log: Log; readonly metrics: Metrics },
+): Promise<SchedulerStore> | SchedulerStore {
+  const { store, processCacheSize } = config;
+  const { tenants } = config.guards;
+  return tenants === undefined
+    ? openStore(store, { log, processCacheSize, metrics })
+    : openTenants({ store, tenants }, { list: lists.processes, log, metrics });
+}
+
 async function openWallet(config: SchedulerConfig, log: Log): Promise<Wallet> {
   if (!config.local || existsSync(config.walletPath)) return readWallet(config.walletPath);
   log.info({ event: 'wallet', file: config.walletPath }, 'making a wallet, this takes seconds');

@@ -1,19 +1,33 @@
+import type { AuditedStore } from '../audit/ports.js';
 import type { StoreConfig } from '../config/store-config.js';
+import type { BundleSealer, UploadQueue } from '../migrator/ports.js';
 import type { Log } from '../observability/log.js';
-import type { LogReader, ScheduleStore } from '../scheduler/ports.js';
+import type { Metrics } from '../observability/metrics.js';
+import type { RouteStore } from '../router/ports.js';
+import type { DeepHashStore, LogReader, ScheduleStore } from '../scheduler/ports.js';
 import type { Outbox } from '../uploader/ports.js';
-import { clock } from './clocks.js';
+import { clock, monotonicMs } from './clocks.js';
 
-/** What all stores offer. */
-export interface OpenStore {
+/** What a scheduler needs of its store. */
+export interface SchedulerStore {
   readonly store: ScheduleStore;
   readonly reader: LogReader;
   readonly outbox: Outbox;
+  readonly deepHashes: DeepHashStore;
+  /** The rows of a folder, which no other program can read meanwhile; a database is open to all. */
+  readonly rows?: AuditedStore;
+  /** What repairs and hand-backs write into a folder; a database is open to all. */
+  readonly repairs?: { readonly queue: UploadQueue; readonly sealer: BundleSealer };
   /** What the store still waits for, undefined when it is open and migrated. */
   missing(): string | undefined;
   /** Resolves when it is open and migrated. */
   ready(): Promise<void>;
   close(): Promise<void>;
+}
+
+/** What all stores offer. */
+export interface OpenStore extends SchedulerStore {
+  readonly routes: RouteStore;
 }
 
 /** Longer than an upload may wait in memory: a row is given to another server only when its own is gone. */
@@ -22,7 +36,16 @@ const OUTBOX_LEASE_MS = 45_000;
 /** Opens the configured store; PostgreSQL may come later, and is waited for in the background. */
 export async function openStore(
   config: StoreConfig,
-  { log, processCacheSize }: { readonly log: Log; readonly processCacheSize?: number },
+  {
+    log,
+    processCacheSize,
+    metrics,
+  }: {
+    readonly log: Log;
+    readonly processCacheSize?: number;
+    /** A server's; without them a disk copy beside the database is left alone. */
+    readonly metrics?: Metrics;
+  },
 ): Promise<OpenStore> {
   if (config.kind === 'embedded') {
     const { openRocksdbStore } = await import('../storage/rocksdb/open-store.js');
@@ -30,10 +53,17 @@ export async function openStore(
       folder: config.folder,
       leaseMs: OUTBOX_LEASE_MS,
       clock,
+      monotonicMs,
       log,
       ...(processCacheSize === undefined ? {} : { processCacheSize }),
     });
-    return { ...store, missing: () => undefined, ready: () => Promise.resolve() };
+    return {
+      ...store,
+      rows: store.raw.reader,
+      repairs: { queue: store.outbox, sealer: store.sealer },
+      missing: () => undefined,
+      ready: () => Promise.resolve(),
+    };
   }
   const { openPostgresStore } = await import('../storage/postgres/open-store.js');
   const store = openPostgresStore({
@@ -45,10 +75,30 @@ export async function openStore(
     clock,
     log,
   });
-  return {
+  const opened: OpenStore = {
     ...store,
     ready: () => store.ensureMigrated(),
     missing: () =>
       store.isReady() ? undefined : 'the database is not reached or not migrated yet',
   };
+  if (config.disk === undefined || metrics === undefined) return opened;
+  try {
+    const { openDisk } = await import('./disk.js');
+    const disked = await openDisk(config.disk, {
+      store: store.store,
+      reader: store.reader,
+      databaseUrl: config.writerUrl,
+      isReady: () => store.isReady(),
+      metrics: metrics.disk(),
+      log,
+    });
+    const close = async (): Promise<void> => {
+      await disked.close();
+      await store.close();
+    };
+    return { ...opened, ...disked, close };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
 }

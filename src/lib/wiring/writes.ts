@@ -5,22 +5,24 @@ import type { Log } from '../observability/log.js';
 import type { Metrics } from '../observability/metrics.js';
 import type { BlockClock } from '../scheduler/block-clock.js';
 import type { Committed } from '../scheduler/committer.js';
+import type { Guards } from '../scheduler/guards.js';
 import { openWritePath, WRITE_LIMITS, type WritePath } from '../scheduler/open-write-path.js';
 import { UPLOAD_ASSIGNMENT, UPLOAD_BUNDLE, UPLOAD_ITEM } from '../scheduler/ports.js';
 import type { Gateway, NewEntry, Signer } from '../scheduler/ports.js';
 import type { FreshRow, OutboxWorker } from '../uploader/outbox-worker.js';
 import type { Upload } from '../uploader/ports.js';
 import { clock, monotonicMs } from './clocks.js';
-import type { OpenStore } from './store.js';
+import type { SchedulerStore } from './store.js';
 
 export interface WriteParts {
-  readonly opened: OpenStore;
+  readonly opened: SchedulerStore;
   readonly signer: Signer;
   readonly gateway: Gateway;
   readonly blockClock: BlockClock;
   readonly metrics: Metrics;
   readonly log: Log;
   readonly worker: OutboxWorker;
+  readonly guards: Guards;
 }
 
 /** The write path over the opened parts. */
@@ -38,7 +40,8 @@ export function openWrites(config: SchedulerConfig, parts: WriteParts): WritePat
     processAssignment: config.processAssignment,
     assignRetryWindowMs: config.assignRetryWindowMs,
     processCacheSize: config.processCacheSize,
-    readyAt: clock() + config.warmupDelayMs,
+    readyAt: monotonicMs() + config.warmupDelayMs,
+    guards: parts.guards,
     limits: { ...WRITE_LIMITS, signaturesAtOnce: availableParallelism() },
     observe: {
       signed: (durationMs) => metrics.observeSign(durationMs),

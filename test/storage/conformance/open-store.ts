@@ -15,6 +15,8 @@ export interface StorePlace {
   open(): Promise<OpenStore>;
   /** Lets the clock of the store's outbox pass by this many milliseconds. */
   pass(ms: number): Promise<void>;
+  /** Sets the wall clock of the store's outbox, as an operator or a time server does; no time passes. */
+  setClock?(byMs: number): Promise<void>;
   /** Removes the place. Everything opened on it is closed before. */
   destroy(): Promise<void>;
 }

@@ -146,6 +146,25 @@ function describeSettlements(opened: StoreInUse): void {
     expect(keysOf(await outbox.claim(10))).to.deep.equal([key]);
   }).timeout(20_000);
 
+  it('gives a row out after its delay although the clock was set back by an hour, and not more than were asked for', async () => {
+    const { run } = await newLog(4);
+    const keys = await append(opened.current, run);
+    const { outbox } = opened.current;
+    const [waiting, ...late] = keys as [string, ...string[]];
+    const retry = { status: 'retry', parts: 3, delayMs: 500, reason: 'no answer' } as const;
+    await outbox.settle(late.map((key) => ({ key, ...retry })));
+    const { setClock } = opened.place;
+    if (setClock === undefined) throw new Error('the clock of this place cannot be set');
+    await setClock(-3_600_000);
+    await outbox.settle([{ key: waiting, ...retry }]);
+    await opened.place.pass(501);
+    const first = await outbox.claim(3);
+    expect(first).to.have.lengthOf(3);
+    const rows = [...first, ...(await outbox.claim(10))];
+    expect(keysOf(rows).toSorted()).to.deep.equal(keys.toSorted());
+    expect(await outbox.claim(10)).to.deep.equal([]);
+  });
+
   it('parks a row until it is retried by its key', async () => {
     const { run } = await newLog(2);
     const keys = (await append(opened.current, run)) as [string, string, string];

@@ -1,6 +1,10 @@
 import { expect } from 'chai';
+import { parseMessageBundle, parseProcessBundle } from '../../../src/lib/protocol/bundle.js';
+import type { DataItem } from '../../../src/lib/protocol/data-item.js';
+import type { Id } from '../../../src/lib/protocol/ids.js';
+import { renderNode, renderProcessNode } from '../../../src/lib/protocol/wire.js';
 import type { NewEntry, Receipt, RunOutcome } from '../../../src/lib/scheduler/ports.js';
-import type { StoreInUse } from './open-store.js';
+import { collect, type StoreInUse } from './open-store.js';
 import { newLog, randomId, randomItem, runOf } from './log-builder.js';
 
 /** The outcomes’ statuses. */
@@ -84,6 +88,37 @@ export function describeReceipts(opened: StoreInUse): void {
     expect(receipts).to.deep.equal([found, found, ...Array(7).fill(undefined)]);
   });
 
+  it('finds only the assigns of a posting that is to have its own place', async () => {
+    const { builder, run } = await newLog(0);
+    const transactionId = randomId();
+    const entries: NewEntry[] = [];
+    for (let i = 0; i < 3; i += 1) {
+      const assigned = await builder.assign(transactionId);
+      const { identity } = assigned;
+      if (identity.kind !== 'assign' || assigned.assignment === undefined)
+        throw new Error('no assign');
+      const attempts = [randomId(), assigned.assignment.id];
+      entries.push({ ...assigned, identity: { ...identity, since: 0, attempts } });
+    }
+    const [outcome] = await opened.current.store.append([
+      runOf(undefined, ...run.entries, ...entries),
+    ]);
+    expect(outcome?.status).to.equal('appended');
+    const unknown = {
+      kind: 'assign',
+      processId: builder.processId,
+      transactionId,
+      exclude: [],
+      since: 0,
+    } as const;
+    const receipts = await opened.current.store.findReceipts([
+      ...entries.map(({ identity }) => identity),
+      { ...unknown, attempts: [] },
+      { ...unknown, attempts: [randomId()] },
+    ]);
+    expect(receipts).to.deep.equal([...entries.map(receiptOf), undefined, undefined]);
+  });
+
   it('gives the first of several equal assigns that lie within the window', async () => {
     const { builder, run } = await newLog(0);
     const transactionId = randomId();
@@ -158,6 +193,44 @@ export function describeContents(opened: StoreInUse): void {
     const entry = await opened.current.reader.findEntry(large.messageId, builder.processId);
     const node = JSON.parse(Buffer.from(entry?.node ?? []).toString('utf8'));
     expect(node.message.data === data.toString('utf8')).to.equal(true);
+  }).timeout(20_000);
+
+  it('shows large entries and processes as small ones are shown, on every way', async () => {
+    const data = Buffer.alloc(700_000, Buffer.from([1, 0x22, 0, 0xff, 0x61]));
+    const { builder, run } = await newLog(0, {
+      process: { data: Buffer.alloc(600_000, 'process "data" ') },
+    });
+    const anchor = Buffer.alloc(32, 0xff);
+    const large = await builder.message({ data, anchor });
+    const small = await builder.message();
+    const stored = runOf(undefined, ...run.entries, large, small);
+    expect(statuses(await opened.current.store.append([stored]))).to.deep.equal(['appended']);
+    const { reader } = opened.current;
+    const expected = (entry: NewEntry): string => renderNode(parseMessageBundle(entry.bundle));
+    const text = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? []).toString();
+    for (const id of [large.messageId, large.assignment?.id as Id]) {
+      const found = await reader.findEntry(id, undefined);
+      expect(text(found?.node) === expected(large)).to.equal(true);
+    }
+    for (const showAnchor of [false, true]) {
+      const { processId } = builder;
+      const range = { processId, by: 'nonce', from: undefined, to: undefined, limit: 9 } as const;
+      const entries = await collect(reader.readRange({ ...range, showAnchor }));
+      expect(entries.map(({ nonce }) => nonce)).to.deep.equal([1, 2]);
+      const shown = renderNode(parseMessageBundle(large.bundle), { showAnchor });
+      expect(text(entries[0]?.node) === shown).to.equal(true);
+      const process = await reader.findProcess(processId, { showAnchor });
+      const parts = parseProcessBundle(run.entries[0]?.bundle as Uint8Array);
+      const item = parts.item as DataItem;
+      const node = renderProcessNode({ ...parts, item }, { showAnchor });
+      expect(text(process?.entry?.node) === node).to.equal(true);
+      const record = JSON.parse(text(process?.record)) as { data: string };
+      expect(record.data === Buffer.from(item.data).toString()).to.equal(true);
+    }
+    const unwanted = { isWanted: (): boolean => false };
+    expect(text((await reader.findEntry(small.messageId, undefined, unwanted))?.node)).to.equal(
+      expected(small),
+    );
   }).timeout(20_000);
 
   it('answers a hostile item whose JSON is six times its size, and one with invalid UTF-8', async () => {

@@ -1,7 +1,13 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { expect } from 'chai';
 import { isSuError } from '../../../src/lib/errors.js';
-import { migrate, migrationStatus } from '../../../src/lib/storage/postgres/migrations.js';
+import {
+  inspectSchema,
+  migrate,
+  migrationStatus,
+  planMigrations,
+} from '../../../src/lib/storage/postgres/migrations.js';
+import { changedRows, digestRows, readColumns } from '../../support/row-digests.js';
 import { emptyDatabase, silentLog, type TestDatabase } from '../../support/postgres.js';
 
 const FOLDER = new URL('../../vectors/databases/', import.meta.url);
@@ -9,7 +15,7 @@ const STAGES = readdirSync(FOLDER)
   .filter((name) => name.startsWith('stage-'))
   .map((name) => name.slice('stage-'.length, -'.sql'.length))
   .toSorted();
-const OURS = ['20261123000100', '20261123000200'];
+const OURS = ['20261123000100', '20261123000200', '20261123000300'];
 
 const dumpOf = (name: string): string => readFileSync(new URL(`${name}.sql`, FOLDER), 'utf8');
 
@@ -86,7 +92,109 @@ describe('migrating a PostgreSQL database', function () {
       ...OURS.map((version) => `${version} pending`),
       '20991231000000 unknown',
     ]);
-    expect(await migrationStatus((await open()).url)).to.have.lengthOf(10);
+    expect(await migrationStatus((await open()).url)).to.have.lengthOf(STAGES.length + OURS.length);
+  });
+
+  it('says when each version was applied, as the database wrote it down', async () => {
+    const database = await open(dumpOf('with-process-assignment'));
+    const [first, second] = await migrationStatus(database.url);
+    expect(first).to.deep.include({ state: 'applied', appliedAt: '2026-11-23T02:39:53' });
+    expect(second).to.have.property('appliedAt', '2026-11-23T02:39:53');
+    expect((await migrationStatus(database.url)).at(-1)).to.have.property('appliedAt', undefined);
+  });
+
+  it('can show the SQL that would be run, and runs none of it', async () => {
+    const database = await open(dumpOf('stage-20240904145702'));
+    const before = await schemaOf(database);
+    const plan = await planMigrations(database.url);
+    expect(plan.map(({ version }) => version)).to.deep.equal([...STAGES.slice(6), ...OURS]);
+    expect(plan.map(({ sql }) => sql).join('\n'))
+      .to.include('add column wallets_to_route text')
+      .and.include('create unique index concurrently su_messages_position on messages');
+    await database.query(
+      `${PROCESS}; ${MESSAGE} ('p', 'a', '{}', 0, 1, 1, '', ''), ('p', 'b', '{}', 0, 1, 2, '', '')`,
+    );
+    const beside = (await planMigrations(database.url)).find(({ version }) => version === OURS[1]);
+    expect(beside?.sql).to.include('where row_id > 2;');
+    expect(await schemaOf(database)).to.deep.equal(before);
+    await migrate({ url: database.url, log: silentLog });
+    expect(await planMigrations(database.url)).to.deep.equal([]);
+  });
+
+  for (const [what, stage, alteration, named] of [
+    [
+      'a version is recorded and its column missing',
+      '20241126200327',
+      'alter table processes drop column hash_chain',
+      'column processes.hash_chain is missing, though version 20240904145702 is recorded',
+    ],
+    [
+      'a column is there and its version not recorded',
+      '20240805190651',
+      'alter table schedulers add column wallets_only boolean',
+      'column schedulers.wallets_only is there, though version 20241126200327, which makes it, is not',
+    ],
+    [
+      'the tables are there and no version is recorded',
+      '20250318144400',
+      'drop table __diesel_schema_migrations',
+      'table messages is there, though version 20231213213153, which makes it, is not recorded',
+    ],
+    [
+      'message ids are still unique',
+      '20250318144400',
+      'alter table messages add constraint messages_message_id_key unique (message_id)',
+      'messages_message_id_key is there, though version 20240327163751, which drops it',
+    ],
+  ] as const) {
+    it(`names it and changes nothing when ${what}`, async () => {
+      const database = await open(dumpOf(`stage-${stage}`));
+      await database.query(alteration);
+      const versions = (await migrationStatus(database.url)).map(({ state }) => state);
+      expect((await inspectSchema(database.url)).faults.join('; ')).to.include(named);
+      const failure: unknown = await migrate({ url: database.url, log: silentLog }).catch(
+        (error: unknown) => error,
+      );
+      expect(isSuError(failure, 'schema-damaged'), String(failure)).to.equal(true);
+      expect(failure).to.have.property('message').that.includes(named);
+      expect((await migrationStatus(database.url)).map(({ state }) => state)).to.deep.equal(
+        versions,
+      );
+    });
+  }
+
+  it('warns of an index that is missing or invalid, which costs speed alone, and goes on', async () => {
+    const database = await open(dumpOf('stage-20250318144400'));
+    await database.query(
+      `${PROCESS}; ${MESSAGE} ('p', 'a', '{}', 0, 1, 1, '', ''), ('p', 'b', '{}', 0, 1, 2, '', '');
+       drop index idx_messages_process_id_timestamp`,
+    );
+    await database
+      .query('create unique index concurrently left_over on messages (process_id, nonce)')
+      .catch(() => undefined);
+    const warnings: object[] = [];
+    const log = { ...silentLog, warn: (fields: object) => void warnings.push(fields) };
+    await migrate({ url: database.url, log });
+    expect(JSON.stringify(warnings))
+      .to.include('idx_messages_process_id_timestamp is missing')
+      .and.include('index left_over is invalid');
+    const { faults, warnings: told } = await inspectSchema(database.url);
+    expect(faults).to.deep.equal([]);
+    expect(told).to.have.lengthOf(2);
+  });
+
+  it('changes no row of any stage, with rows in every table', async () => {
+    for (const stage of STAGES.slice(1)) {
+      const database = await open(dumpOf(`stage-${stage}`));
+      await database.query(`${PROCESS}; ${MESSAGE} ('p', 'a', '{"x": 1}', 0, 1, 1, 'b', 'c');
+        insert into schedulers (url, process_count) values ('http://su', 1);
+        insert into process_schedulers (process_id, scheduler_row_id) values ('p', 1)`);
+      const columns = await readColumns(database);
+      const before = await digestRows(database, columns);
+      expect(before.size).to.be.greaterThan(5);
+      await migrate({ url: database.url, log: silentLog });
+      expect(changedRows(before, await digestRows(database, columns)), stage).to.deep.equal([]);
+    }
   });
 
   it('is done once when several programs start at the same moment', async () => {
@@ -165,6 +273,11 @@ describe('migrating a PostgreSQL database', function () {
       'an unknown column needs a value',
       'alter table messages add column x integer not null',
       'messages.x is unknown',
+    ],
+    [
+      'ids of assignments need not be unique',
+      'alter table messages drop constraint messages_assignment_id_key',
+      'messages.assignment_id has lost its unique key',
     ],
     ['the unique index is missing', 'drop index su_messages_position', 'su_messages_position'],
   ] as const) {

@@ -17,6 +17,7 @@ const { store, outbox, close } = await openRocksdbStore({
   folder,
   leaseMs: 60_000,
   clock: () => Date.now(),
+  monotonicMs: () => performance.now(),
   log: { info: note, warn: note, error: note },
 });
 

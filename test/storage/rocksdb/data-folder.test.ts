@@ -36,8 +36,26 @@ describe('the data folder', () => {
     await rm(temp.folder, { recursive: true });
     const opened = await temp.open();
     await opened.close();
-    expect(await mark()).to.deep.equal({ format: 'su-data', layout: 1, state: 'ready' });
+    expect(await mark()).to.deep.equal({
+      format: 'su-data',
+      layout: 1,
+      state: 'ready',
+      use: 'store',
+    });
     await (await temp.open()).close();
+  });
+
+  it('that is new goes to one of several that begin at once, and the others are told that it is in use', async () => {
+    await rm(temp.folder, { recursive: true });
+    const outcomes = await Promise.allSettled([1, 2, 3, 4].map(() => temp.open()));
+    const opened = outcomes.filter((each) => each.status === 'fulfilled');
+    expect(opened).to.have.length(1);
+    for (const each of outcomes) {
+      if (each.status === 'rejected') expect(each.reason).to.include({ code: 'folder-in-use' });
+      else await each.value.close();
+    }
+    await (await temp.open()).close();
+    expect(await mark()).to.deep.include({ state: 'ready' });
   });
 
   it('is accepted as a fresh volume, with what a killed first start left, and with files put in after its mark', async () => {

@@ -3,34 +3,54 @@ import type { LogReader } from '../../scheduler/ports.js';
 import { readEntry } from '../../scheduler/read-entry.js';
 import type { ReadPage } from '../../scheduler/read-page.js';
 import { readLatest, readProcessRecord } from '../../scheduler/read-process.js';
-import { answerJson } from '../answer.js';
-import type { Handler } from '../handler.js';
+import type { Handler, HandlerContext } from '../handler.js';
 import { parseQuery } from '../query.js';
-import { answerPage } from '../stream-page.js';
+import type { HoldAnswer } from '../hold-answers.js';
+import { answerHeldJson, answerPage } from '../stream-page.js';
 import { parsePageQuery } from './page-query.js';
 
-/** `GET /{id}`: a page of the process with this id, else the entry whose message or assignment has it. */
-export function readLogRoute(options: {
+/** Lets a process be read, or throws SuError `not-allowed` or `not-ready`. */
+export type CheckRead = (processId: string) => void;
+
+/** What the look-ups need. */
+export interface LookUpOptions {
   readonly reader: LogReader;
-  readonly readPage: ReadPage;
-  readonly metrics: Metrics;
-}): Handler {
-  const { reader, readPage, metrics } = options;
+  readonly holdAnswer: HoldAnswer;
+  readonly checkRead?: CheckRead | undefined;
+}
+
+/** `GET /{id}`: a page of the process with this id, else the entry whose message or assignment has it. */
+export function readLogRoute(
+  options: LookUpOptions & { readonly readPage: ReadPage; readonly metrics: Metrics },
+): Handler {
+  const { reader, readPage, metrics, holdAnswer, checkRead } = options;
   return async (ctx) => {
     const startedAt = performance.now();
     const id = ctx.params['id'] ?? '';
+    const isWanted = wanted(ctx);
     const query = parseQuery(ctx.querystring);
     // HyperBEAM spells it `proc-id`.
     const processId = query.getDefined('process-id') ?? query.getDefined('proc-id');
     ctx.state.notes.id = id.slice(0, 64);
+    if (processId !== undefined && processId !== '') checkRead?.(processId);
     try {
       const found = await readEntry(reader, {
         id,
         processId: processId === '' ? undefined : processId,
         showAnchor: query.get('show-anchor') !== undefined,
+        isWanted,
       });
-      if (found.kind === 'entry') answerJson(ctx, asBuffer(found.node));
-      else await answerPage(ctx, readPage(found.process, parsePageQuery(query)));
+      if (found.kind === 'entry') {
+        answerEntry(ctx, found.node, holdAnswer);
+        return;
+      }
+      const { process } = found;
+      const page = { ...parsePageQuery(query), isWanted };
+      // A page keeps the process's own texts until its end.
+      const ownBytes = process.record.length + (process.entry?.node.length ?? 0);
+      await answerPage(ctx, readPage(process, page), (bytes) =>
+        holdAnswer(ctx.res, ownBytes + bytes),
+      );
     } finally {
       metrics.observeCore('read_message_data', performance.now() - startedAt);
     }
@@ -38,21 +58,37 @@ export function readLogRoute(options: {
 }
 
 /** `GET /{pid}/latest`: the node of the newest entry. */
-export function latestRoute(reader: LogReader): Handler {
+export function latestRoute(options: LookUpOptions): Handler {
+  const { reader, holdAnswer, checkRead } = options;
   return async (ctx) => {
     const processId = ctx.params['id'] ?? '';
+    checkRead?.(processId);
     ctx.state.notes.processId = processId.slice(0, 64);
-    answerJson(ctx, asBuffer(await readLatest(reader, processId)));
+    const node = await readLatest(reader, processId, { isWanted: wanted(ctx) });
+    answerEntry(ctx, node, holdAnswer);
   };
 }
 
 /** `GET /processes/{pid}`: the process record. */
-export function processRoute(reader: LogReader): Handler {
+export function processRoute(options: LookUpOptions): Handler {
+  const { reader, holdAnswer, checkRead } = options;
   return async (ctx) => {
     const processId = ctx.params['id'] ?? '';
+    checkRead?.(processId);
     ctx.state.notes.processId = processId.slice(0, 64);
-    answerJson(ctx, asBuffer(await readProcessRecord(reader, processId)));
+    const record = await readProcessRecord(reader, processId, { isWanted: wanted(ctx) });
+    answerEntry(ctx, record, holdAnswer);
   };
+}
+
+function answerEntry(ctx: HandlerContext, bytes: Uint8Array, holdAnswer: HoldAnswer): void {
+  answerHeldJson(ctx, asBuffer(bytes), holdAnswer(ctx.res, bytes.length));
+}
+
+/** False once the client is gone: nothing costly is begun for it then. */
+function wanted(ctx: HandlerContext): () => boolean {
+  const { socket } = ctx.req;
+  return () => !socket.destroyed;
 }
 
 /** The same bytes, not a copy: koa takes a plain Uint8Array for an object to stringify. */

@@ -1,6 +1,7 @@
 import { isSuError, SuError } from '../../errors.js';
 import type { Metrics } from '../../observability/metrics.js';
 import { answerJson } from '../answer.js';
+import type { AddressGuard } from '../client-address.js';
 import type { Handler } from '../handler.js';
 import { parseQuery, type Query } from '../query.js';
 import type { ReadBody } from '../read-body.js';
@@ -35,11 +36,15 @@ export interface SubmitRouteOptions {
   readonly submit: SubmitPort;
   readonly readBody: ReadBody;
   readonly metrics: Metrics;
+  /** Asked before anything of the request is read. */
+  readonly checkAddress?: AddressGuard | undefined;
 }
 
 /** `POST /`: the body is a data item; or, with `process-id` and `assign`, an existing transaction is scheduled. */
-export function submitRoute({ submit, readBody, metrics }: SubmitRouteOptions): Handler {
+export function submitRoute(options: SubmitRouteOptions): Handler {
+  const { submit, readBody, metrics, checkAddress } = options;
   return async (ctx) => {
+    checkAddress?.(ctx.req);
     const { requestId, notes } = ctx.state;
     const assign = parseAssign(parseQuery(ctx.querystring));
     let receipt: Submission;
@@ -62,7 +67,7 @@ export function submitRoute({ submit, readBody, metrics }: SubmitRouteOptions): 
 }
 
 /** @throws SuError `invalid-request` when only one of the two parameters is there */
-function parseAssign(query: Query): AssignQuery | undefined {
+export function parseAssign(query: Query): AssignQuery | undefined {
   const processId = query.get('process-id');
   const assign = query.get('assign');
   if (processId === undefined && assign === undefined) return undefined;

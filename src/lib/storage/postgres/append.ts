@@ -1,19 +1,30 @@
 import { invariant } from '../../errors.js';
 import type { Head, NewEntry, ReceiptQuery, Run } from '../../scheduler/ports.js';
+import { findDuplicateRuns, insertDeepHashes, type FoundDuplicate } from './deep-hashes.js';
 import { readHeadPlaces } from './heads.js';
 import { insertMessages, insertOutboxRows, insertProcesses } from './inserts.js';
 import type { Queryable } from './pool.js';
+import type { LargeTexts } from './row-renderer.js';
 import { findReceipts } from './receipts.js';
 import type { HeadPlace } from './rows.js';
 
 /** What became of a run in a transaction that was committed. */
 export type RunResult =
-  | { readonly status: 'appended'; readonly outboxKeys: readonly string[] }
-  | { readonly status: 'moved' };
+  | {
+      readonly status: 'appended';
+      readonly outboxKeys: readonly string[];
+      /** One an entry; undefined for a process. */
+      readonly rowIds: readonly (number | undefined)[];
+    }
+  | { readonly status: 'moved' }
+  /** Nothing of the run written: an entry's content is stored already. */
+  | ({ readonly status: 'duplicate' } & FoundDuplicate);
 
 export interface AppendOptions {
   /** How long the outbox rows belong to whoever appended them. */
   readonly leaseMs: number;
+  /** Of those entries that were rendered beforehand. */
+  readonly texts?: LargeTexts | undefined;
 }
 
 const MOVED: RunResult = { status: 'moved' };
@@ -30,21 +41,32 @@ export async function appendRuns(
 ): Promise<readonly RunResult[]> {
   for (const run of runs) checkRun(run);
   await lockProcesses(client, runs);
-  const fresh = await findFreshRuns(client, runs);
-  const spawned = await insertProcesses(client, fresh.flatMap(processEntries));
+  const atHead = await findFreshRuns(client, runs);
+  const duplicates = await findDuplicateRuns(client, atHead);
+  const fresh = atHead.filter((run) => !duplicates.has(run));
+  const spawned = await insertProcesses(client, fresh.flatMap(processEntries), options.texts);
   const written = fresh.filter((run) => run.onto !== undefined || spawned.has(run.processId));
   const entries = written.flatMap((run) => run.entries);
-  await insertMessages(
+  const rowIds = await insertMessages(
     client,
     entries.filter((entry) => entry.kind !== 'process'),
+    options.texts,
   );
+  await insertDeepHashes(client, entries);
   const keys = await insertOutboxRows(client, entries, options.leaseMs);
   const taken = new Set(written);
-  return runs.map((run) =>
-    taken.has(run)
-      ? { status: 'appended', outboxKeys: run.entries.map((entry) => keys.get(entry) ?? '') }
-      : MOVED,
-  );
+  return runs.map((run) => {
+    const duplicate = duplicates.get(run);
+    if (duplicate !== undefined) return { status: 'duplicate', ...duplicate };
+    if (!taken.has(run)) return MOVED;
+    return {
+      status: 'appended',
+      outboxKeys: run.entries.map((entry) => keys.get(entry) ?? ''),
+      rowIds: run.entries.map(({ kind, assignment }) =>
+        kind === 'process' ? undefined : rowIds.get(assignment?.id ?? ''),
+      ),
+    };
+  });
 }
 
 /**
@@ -106,6 +128,7 @@ function repeatsItself({ entries }: Run): boolean {
 function countsAs(identity: ReceiptQuery, earlier: NewEntry): boolean {
   if (identity.kind !== 'assign')
     return earlier.kind === identity.kind && earlier.messageId === identity.id;
+  if (identity.attempts !== undefined) return false;
   return (
     earlier.identity.kind === 'assign' &&
     earlier.messageId === identity.transactionId &&

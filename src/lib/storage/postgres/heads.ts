@@ -11,12 +11,16 @@ import type { Head } from '../../scheduler/ports.js';
 
 /**
  * The last entry of each process by (epoch, nonce), over all rows and the process's own place, which lives in the
- * other table. Reads the (process_id, epoch, nonce) index backwards: one row a process, however long the log.
+ * other table. Reads the (process_id, epoch, nonce) index backwards: one row a process, however long the log. The latest
+ * timestamp comes from the other index, in the same way.
  * Only the first bytes of a bundle are unpacked, and with $2 false only where the columns leave something out.
  */
 const HEADS = `
   select l.process_id, l.process_epoch, l.process_nonce, l.process_hash_chain, l.process_timestamp,
          l.process_is_head, l.epoch, l.nonce, l.timestamp, l.hash_chain, l.assignment_id,
+         case when $2 then (select timestamp from messages
+                             where process_id = l.process_id
+                             order by timestamp desc limit 1) end as latest_timestamp,
          case when $2 or l.process_is_head or l.assignment_id is null
               then substring(case when l.process_is_head then l.process_bundle else l.bundle end
                              from 1 for ${BUNDLE_PREFIX_BYTES})

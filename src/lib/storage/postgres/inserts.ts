@@ -2,13 +2,18 @@ import { invariant } from '../../errors.js';
 import { renderNode, renderProcessData, toJsonb } from '../../protocol/wire.js';
 import type { NewEntry } from '../../scheduler/ports.js';
 import type { Queryable } from './pool.js';
+import type { LargeTexts } from './row-renderer.js';
 
 /** A statement may carry 65,535 values; far fewer keep its plan cheap. */
 const ROWS_MAX = 1_000;
 /** The server refuses statements of a gigabyte and holds several copies of a large one. */
 const BYTES_MAX = 32 * 1024 * 1024;
 
-type Value = string | number | Uint8Array | null;
+/** Large texts are rendered before the transaction begins; without any, all are rendered here. */
+const NO_TEXTS: LargeTexts = new Map();
+
+/** What a column is given. */
+export type Value = string | number | Uint8Array | null;
 
 /**
  * Inserts the rows of new processes, in the order of their ids.
@@ -17,10 +22,11 @@ type Value = string | number | Uint8Array | null;
 export async function insertProcesses(
   client: Queryable,
   entries: readonly NewEntry[],
+  texts: LargeTexts = NO_TEXTS,
 ): Promise<ReadonlySet<string>> {
   const ordered = entries.toSorted((a, b) => (a.processId < b.processId ? -1 : 1));
   const inserted = new Set<string>();
-  for (const chunk of chunks(ordered.map(processValues))) {
+  for (const chunk of chunks(ordered.map((entry) => processValues(entry, texts)))) {
     const { rows } = await client.query<{ process_id: string }>(
       `insert into processes (process_id, process_data, bundle, epoch, nonce, hash_chain, timestamp)
        values ${placeholders(chunk, 1)}
@@ -33,19 +39,27 @@ export async function insertProcesses(
   return inserted;
 }
 
-/** Inserts messages and assigned transactions, many rows a statement (3 to 5 times as fast as one by one). */
+/**
+ * Inserts messages and assigned transactions, many rows a statement (3 to 5 times as fast as one by one).
+ * @returns the row id of each, by assignment id
+ */
 export async function insertMessages(
   client: Queryable,
   entries: readonly NewEntry[],
-): Promise<void> {
-  for (const chunk of chunks(entries.map(messageValues))) {
-    await client.query(
+  texts: LargeTexts = NO_TEXTS,
+): Promise<ReadonlyMap<string, number>> {
+  const rowIds = new Map<string, number>();
+  for (const chunk of chunks(entries.map((entry) => messageValues(entry, texts)))) {
+    const { rows } = await client.query<{ row_id: number; assignment_id: string }>(
       `insert into messages
          (process_id, message_id, assignment_id, epoch, nonce, timestamp, hash_chain, message_data, bundle)
-       values ${placeholders(chunk, 1)}`,
+       values ${placeholders(chunk, 1)}
+       returning row_id, assignment_id`,
       chunk.flat(),
     );
+    for (const { row_id, assignment_id } of rows) rowIds.set(assignment_id, row_id);
   }
+  return rowIds;
 }
 
 /**
@@ -79,10 +93,12 @@ export async function insertOutboxRows(
   return keys;
 }
 
-function processValues({ processId, item, assignment, bundle, head }: NewEntry): readonly Value[] {
+function processValues(entry: NewEntry, texts: LargeTexts): readonly Value[] {
+  const { processId, item, assignment, bundle, head } = entry;
   invariant(item !== undefined, `process ${processId} has an item`);
   const { blockHeight, timestamp } = head;
-  const data = toJsonb(renderProcessData({ item, assignment, blockHeight, timestamp }));
+  const data =
+    texts.get(entry) ?? toJsonb(renderProcessData({ item, assignment, blockHeight, timestamp }));
   // Without an assignment the last four columns are null: the wrapper's tags have what there is to say.
   const place: readonly Value[] =
     assignment === undefined
@@ -91,14 +107,15 @@ function processValues({ processId, item, assignment, bundle, head }: NewEntry):
   return [processId, data, bundle, ...place];
 }
 
-function messageValues(entry: NewEntry): readonly Value[] {
+function messageValues(entry: NewEntry, texts: LargeTexts): readonly Value[] {
   const { processId, messageId, item, assignment, bundle, head } = entry;
   invariant(
     assignment !== undefined && head.hashChain !== undefined,
     `entry ${head.nonce} of process ${processId} has an assignment and a hash chain`,
   );
   const form = item === undefined ? 'assignment-only' : 'inner-assignment';
-  const data = toJsonb(renderNode({ form, item, assignment }, { showAnchor: false }));
+  const data =
+    texts.get(entry) ?? toJsonb(renderNode({ form, item, assignment }, { showAnchor: false }));
   return [
     processId,
     messageId,
@@ -123,7 +140,9 @@ function rowName(entry: NewEntry): string {
 }
 
 /** Groups rows so that no statement exceeds the bounds on rows and bytes; a row alone may. */
-function* chunks(rows: Iterable<readonly Value[]>): Generator<readonly (readonly Value[])[]> {
+export function* chunks(
+  rows: Iterable<readonly Value[]>,
+): Generator<readonly (readonly Value[])[]> {
   let chunk: (readonly Value[])[] = [];
   let bytes = 0;
   for (const row of rows) {
@@ -144,7 +163,7 @@ function sizeOf(value: Value): number {
 }
 
 /** `($1, $2), ($3, $4)`: a group for each row, with `constant` as its last value when given. */
-function placeholders(
+export function placeholders(
   rows: readonly (readonly Value[])[],
   first: number,
   constant?: string,

@@ -1,29 +1,33 @@
 import type pg from 'pg';
 import { SuError } from '../../errors.js';
 import type { Id } from '../../protocol/ids.js';
-import type { LogEntry, LogProcess, LogReader, RangeQuery } from '../../scheduler/ports.js';
+import type {
+  LogEntry,
+  LogProcess,
+  LogReader,
+  Position as LogPosition,
+  RangeQuery,
+  ReadOptions,
+} from '../../scheduler/ports.js';
 import { describe } from './database-errors.js';
 import type { DatabasePool, Queryable, StoreLog } from './pool.js';
 import { positionOf, readPieces, type Position } from './range.js';
-import {
-  MESSAGE_COLUMNS,
-  entryOfRow,
-  processOfRow,
-  type MessageRow,
-  type ProcessRow,
-} from './rows.js';
+import type { RowRenderer, ShownOptions } from './row-renderer.js';
+import { MESSAGE_COLUMNS, type MessageRow, type ProcessRow } from './rows.js';
 
 export interface LogReaderOptions {
   /** Connections to the writer for reading. */
   readonly writer: DatabasePool;
   /** A copy that may lag behind, undefined without one. */
   readonly replica: DatabasePool | undefined;
+  readonly renderer: RowRenderer;
   readonly log: StoreLog;
   /** Throws SuError while the database is not open and migrated. */
   readonly checkReady: () => void;
 }
 
-const HIDDEN_ANCHOR = { showAnchor: false };
+const HIDDEN_ANCHOR: ShownOptions = { showAnchor: false };
+const INT4_MAX = 2_147_483_647;
 
 /**
  * The reading side of the log on PostgreSQL. A replica holds a beginning of every log, so what it has is right and only
@@ -33,12 +37,14 @@ const HIDDEN_ANCHOR = { showAnchor: false };
 export class PostgresLogReader implements LogReader {
   readonly #writer: DatabasePool;
   readonly #replica: DatabasePool | undefined;
+  readonly #renderer: RowRenderer;
   readonly #log: StoreLog;
   readonly #checkReady: () => void;
 
-  constructor({ writer, replica, log, checkReady }: LogReaderOptions) {
+  constructor({ writer, replica, renderer, log, checkReady }: LogReaderOptions) {
     this.#writer = writer;
     this.#replica = replica;
+    this.#renderer = renderer;
     this.#log = log;
     this.#checkReady = checkReady;
   }
@@ -46,12 +52,53 @@ export class PostgresLogReader implements LogReader {
   async findProcess(processId: Id, options = HIDDEN_ANCHOR): Promise<LogProcess | undefined> {
     this.#checkReady();
     const row = await this.#firstOf((client) => findProcessRow(client, processId));
-    return row === undefined ? undefined : processOfRow(row, options);
+    return row === undefined ? undefined : this.#renderer.process(row, options);
   }
 
   async *readRange(query: RangeQuery): AsyncGenerator<readonly LogEntry[], void, undefined> {
+    yield* this.#readRangeAfter(query, undefined);
+  }
+
+  /** The entries of a range that stand behind a place of the log. */
+  async *readRangeBehind(
+    query: RangeQuery,
+    { epoch, nonce }: LogPosition,
+  ): AsyncGenerator<readonly LogEntry[], void, undefined> {
+    yield* this.#readRangeAfter(query, { epoch, nonce, rowId: INT4_MAX });
+  }
+
+  /** Where the last message stands, by the writer: one descent of an index, no bundle. */
+  async findHeadPlace(processId: Id): Promise<LogPosition | undefined> {
     this.#checkReady();
-    let after: Position | undefined;
+    return first<{ epoch: number; nonce: number }>(
+      this.#writer,
+      `select epoch, nonce from messages ${LATEST}`,
+      [processId],
+    );
+  }
+
+  /** Whether a message with this hash chain stands at a place, by the writer. */
+  async hasHashChain(
+    processId: Id,
+    { epoch, nonce, hashChain }: LogPosition & { readonly hashChain: string },
+  ): Promise<boolean> {
+    this.#checkReady();
+    const row = await first(
+      this.#writer,
+      `select 1 from messages
+        where process_id = $1 and epoch = $2 and nonce = $3 and hash_chain = $4
+        limit 1`,
+      [processId, epoch, nonce, hashChain],
+    );
+    return row !== undefined;
+  }
+
+  async *#readRangeAfter(
+    query: RangeQuery,
+    begin: Position | undefined,
+  ): AsyncGenerator<readonly LogEntry[], void, undefined> {
+    this.#checkReady();
+    let after = begin;
     let left = query.limit;
     for (const source of this.#sources()) {
       for await (const rows of this.#piecesOf(source, { ...query, limit: left }, after)) {
@@ -59,26 +106,59 @@ export class PostgresLogReader implements LogReader {
         if (last === undefined) continue;
         after = positionOf(last);
         left -= rows.length;
-        yield rows.map((row) => entryOfRow(row, query));
+        yield* this.#entriesUpToDamage(rows, query);
       }
       // A page that is full needs nobody's confirmation; one that ended may have ended with the replica.
       if (left <= 0) return;
     }
   }
 
-  async findLatest(processId: Id): Promise<LogEntry | undefined> {
+  async findLatest(processId: Id, options: ReadOptions = {}): Promise<LogEntry | undefined> {
     this.#checkReady();
     const row =
       this.#replica === undefined
         ? await findLatestRow(this.#writer, processId)
         : await this.#findLatestBehind(this.#replica, processId);
-    return row === undefined ? undefined : entryOfRow(row, HIDDEN_ANCHOR);
+    return row && this.#renderer.entry(row, { ...HIDDEN_ANCHOR, ...options });
   }
 
-  async findEntry(id: Id, processId: Id | undefined): Promise<LogEntry | undefined> {
+  async findEntry(
+    id: Id,
+    processId: Id | undefined,
+    options: ReadOptions = {},
+  ): Promise<LogEntry | undefined> {
     this.#checkReady();
     const row = await this.#firstOf((client) => findEntryRow(client, id, processId));
-    return row === undefined ? undefined : entryOfRow(row, HIDDEN_ANCHOR);
+    return row && this.#renderer.entry(row, { ...HIDDEN_ANCHOR, ...options });
+  }
+
+  /**
+   * The entries of a piece; when one of them is damaged, those before it come first. A large one ends a part, so that
+   * few of them are held at a time.
+   * @throws DamagedEntryError
+   */
+  async *#entriesUpToDamage(
+    rows: readonly MessageRow[],
+    { showAnchor, isWanted }: RangeQuery,
+  ): AsyncGenerator<readonly LogEntry[], void, undefined> {
+    let entries: LogEntry[] = [];
+    try {
+      for (const row of rows) {
+        const entry = this.#renderer.entry(row, { showAnchor, isWanted });
+        if (!(entry instanceof Promise)) {
+          entries.push(entry);
+          continue;
+        }
+        entries.push(await entry);
+        const part = entries;
+        entries = [];
+        yield part;
+      }
+    } catch (error) {
+      if (entries.length > 0) yield entries;
+      throw error;
+    }
+    if (entries.length > 0) yield entries;
   }
 
   #sources(): readonly DatabasePool[] {

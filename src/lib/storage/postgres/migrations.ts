@@ -4,8 +4,10 @@ import { SuError } from '../../errors.js';
 import { classifyFailure, describe, sqlState, toStoreError } from './database-errors.js';
 import { readMigrations, type Migration } from './migration-files.js';
 import { openLongConnection, type StoreLog } from './pool.js';
-import { checkSchema } from './schema-check.js';
-import { UNIQUE_NONCES_VERSION, buildUniqueNonces } from './unique-nonces.js';
+import { watchIndexBuilds } from './index-progress.js';
+import { checkSchema, findDamage, refuseDamage } from './schema-check.js';
+import { compareHistory, type SchemaFindings } from './schema-history.js';
+import { UNIQUE_NONCES_VERSION, buildUniqueNonces, planUniqueNonces } from './unique-nonces.js';
 
 export interface MigrateOptions {
   readonly url: string;
@@ -20,6 +22,15 @@ export interface MigrationState {
   /** The folder's name; undefined for a version that only the database knows. */
   readonly name: string | undefined;
   readonly state: 'applied' | 'pending' | 'unknown';
+  /** When, as the database wrote it down, to the second; undefined when it is pending. */
+  readonly appliedAt: string | undefined;
+}
+
+/** A version that is pending and what applying it would run. */
+export interface PlannedMigration {
+  readonly version: string;
+  readonly name: string;
+  readonly sql: string;
 }
 
 /** Any number that no other program is likely to lock; "su" and "mi" in ASCII. */
@@ -45,11 +56,39 @@ export async function migrate(options: MigrateOptions): Promise<readonly string[
     }
     await acquireLock(client, options);
     // Read again: what was pending may have been applied while the lock was somebody else's.
-    const pending = await findPending(client, migrations);
-    for (const migration of pending) await apply(client, migration, options.log);
+    const applied = await readApplied(client);
+    const pending = migrations.filter(({ version }) => !applied.has(version));
+    // Only under the lock: while another program migrates, tables and versions are read at different moments.
+    await refuseAltered(client, applied, options.log);
+    await applyAll(client, pending, options);
     await checkSchema(client);
     return pending.map((migration) => migration.version);
   });
+}
+
+/** Nothing is patched over: tables that do not fit their versions are named, and left to the operator. */
+async function refuseAltered(
+  client: pg.Client,
+  applied: ReadonlyMap<string, string>,
+  log: StoreLog,
+): Promise<void> {
+  const { faults, warnings } = await compareHistory(client, new Set(applied.keys()));
+  refuseDamage(faults);
+  for (const warning of warnings) log.warn({ event: 'schema-differs', warning }, warning);
+}
+
+async function applyAll(
+  client: pg.Client,
+  pending: readonly Migration[],
+  { url, log }: MigrateOptions,
+): Promise<void> {
+  const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid');
+  const stopWatching = watchIndexBuilds(url, rows[0]?.pid ?? 0, log);
+  try {
+    for (const migration of pending) await apply(client, migration, log);
+  } finally {
+    await stopWatching();
+  }
 }
 
 /**
@@ -63,12 +102,55 @@ export async function migrationStatus(url: string): Promise<readonly MigrationSt
     version,
     name,
     state: applied.has(version) ? 'applied' : 'pending',
+    appliedAt: applied.get(version),
   }));
   const versions = new Set(migrations.map((migration) => migration.version));
   const unknown = [...applied]
-    .filter((version) => !versions.has(version))
-    .map((version): MigrationState => ({ version, name: undefined, state: 'unknown' }));
+    .filter(([version]) => !versions.has(version))
+    .map(([version, appliedAt]): MigrationState => ({
+      version,
+      name: undefined,
+      state: 'unknown',
+      appliedAt,
+    }));
   return [...known, ...unknown].toSorted((a, b) => (a.version < b.version ? -1 : 1));
+}
+
+/**
+ * What is wrong with the schema: tables that do not fit the recorded versions, or, when all versions are applied, that do
+ * not fit this program. Changes nothing.
+ * @throws SuError `store-unavailable`
+ */
+export async function inspectSchema(url: string): Promise<SchemaFindings> {
+  const migrations = await readMigrations();
+  return withConnection(url, async (client) => {
+    const applied = await readApplied(client);
+    const history = await compareHistory(client, new Set(applied.keys()));
+    const isCurrent = migrations.every(({ version }) => applied.has(version));
+    if (!isCurrent || history.faults.length > 0) return history;
+    return { ...history, faults: await findDamage(client) };
+  });
+}
+
+/**
+ * What `migrate` would run now, oldest first. Changes nothing.
+ * @throws SuError `store-unavailable`
+ */
+export async function planMigrations(url: string): Promise<readonly PlannedMigration[]> {
+  const migrations = await readMigrations();
+  return withConnection(url, async (client) => {
+    const planned: PlannedMigration[] = [];
+    for (const migration of await findPending(client, migrations)) {
+      const { version, name, sql } = migration;
+      const isUnique = version === UNIQUE_NONCES_VERSION;
+      planned.push({
+        version,
+        name,
+        sql: isUnique ? await planUniqueNonces(client, migration) : sql,
+      });
+    }
+    return planned;
+  });
 }
 
 /** The lock of a migration belongs to the session of its connection and ends with it. */
@@ -96,15 +178,17 @@ async function findPending(
   return migrations.filter((migration) => !applied.has(migration.version));
 }
 
-async function readApplied(client: pg.Client): Promise<ReadonlySet<string>> {
+/** Applied versions, and when, by the clock and in the time zone of whoever applied them. */
+async function readApplied(client: pg.Client): Promise<ReadonlyMap<string, string>> {
   const { rows: tables } = await client.query<{ exists: boolean }>(
     `select to_regclass('__diesel_schema_migrations') is not null as exists`,
   );
-  if (tables[0]?.exists !== true) return new Set();
-  const { rows } = await client.query<{ version: string }>(
-    'select version from __diesel_schema_migrations',
+  if (tables[0]?.exists !== true) return new Map();
+  const { rows } = await client.query<{ version: string; applied_at: string }>(
+    `select version, to_char(run_on, 'YYYY-MM-DD"T"HH24:MI:SS') as applied_at
+       from __diesel_schema_migrations`,
   );
-  return new Set(rows.map((row) => row.version));
+  return new Map(rows.map((row) => [row.version, row.applied_at]));
 }
 
 async function acquireLock(client: pg.Client, { log, signal }: MigrateOptions): Promise<void> {

@@ -1,12 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SuError } from '../../errors.js';
-import type { Clock, LogReader, ScheduleStore } from '../../scheduler/ports.js';
+import type { Clock, DeepHashStore, ScheduleStore } from '../../scheduler/ports.js';
+import type { RouteStore } from '../../router/ports.js';
+import type { BundleSealer, UploadQueue } from '../../migrator/ports.js';
 import type { Outbox } from '../../uploader/ports.js';
+import { PostgresBundleSealer } from './bundle-sealer.js';
 import { describe } from './database-errors.js';
+import { PostgresDeepHashes } from './deep-hashes.js';
 import { PostgresLogReader } from './log-reader.js';
 import { migrate } from './migrations.js';
 import { PostgresOutbox } from './outbox.js';
 import { DatabasePool, type StoreLog } from './pool.js';
+import { PostgresRouteStore } from './route-store.js';
+import { RowRenderer } from './row-renderer.js';
 import { PostgresScheduleStore } from './schedule-store.js';
 import { reportWeakServer } from './server-settings.js';
 
@@ -28,8 +34,11 @@ const OPEN_RETRY_MAX_MS = 5_000;
 /** Everything that the program keeps in PostgreSQL. */
 export interface PostgresStore {
   readonly store: ScheduleStore;
-  readonly reader: LogReader;
-  readonly outbox: Outbox;
+  readonly reader: PostgresLogReader;
+  readonly outbox: Outbox & UploadQueue;
+  readonly sealer: BundleSealer;
+  readonly routes: RouteStore;
+  readonly deepHashes: DeepHashStore;
   /** True from the first moment on at which the database was reached and migrated. */
   isReady(): boolean;
   /**
@@ -56,6 +65,9 @@ export function openPostgresStore(options: PostgresStoreOptions): PostgresStore 
     store: opened.store,
     reader: opened.reader,
     outbox: opened.outbox,
+    sealer: opened.sealer,
+    routes: opened.routes,
+    deepHashes: opened.deepHashes,
     isReady: () => opened.isReady(),
     ensureMigrated: () => opened.ensureMigrated(),
     ping: () => opened.ping(),
@@ -65,9 +77,13 @@ export function openPostgresStore(options: PostgresStoreOptions): PostgresStore 
 
 class OpenedDatabase implements PostgresStore {
   readonly store: ScheduleStore;
-  readonly reader: LogReader;
-  readonly outbox: Outbox;
+  readonly reader: PostgresLogReader;
+  readonly outbox: Outbox & UploadQueue;
+  readonly sealer: BundleSealer;
+  readonly routes: RouteStore;
+  readonly deepHashes: DeepHashStore;
   readonly #options: PostgresStoreOptions;
+  readonly #renderer = new RowRenderer();
   readonly #writer: DatabasePool;
   readonly #readers: readonly DatabasePool[];
   readonly #closing = new AbortController();
@@ -109,9 +125,13 @@ class OpenedDatabase implements PostgresStore {
     const checkReady = (): void => this.#checkReady();
     this.#writer = writer;
     this.#readers = replica === undefined ? [pages] : [pages, replica];
-    this.store = new PostgresScheduleStore({ writer, leaseMs, log, checkReady });
-    this.reader = new PostgresLogReader({ writer: pages, replica, log, checkReady });
+    const renderer = this.#renderer;
+    this.store = new PostgresScheduleStore({ writer, renderer, leaseMs, log, checkReady });
+    this.reader = new PostgresLogReader({ writer: pages, replica, renderer, log, checkReady });
     this.outbox = new PostgresOutbox({ writer, leaseMs, checkReady });
+    this.sealer = new PostgresBundleSealer({ writer, checkReady });
+    this.routes = new PostgresRouteStore({ writer, log, checkReady });
+    this.deepHashes = new PostgresDeepHashes({ writer, checkReady });
     this.#opening = this.#open();
   }
 
@@ -196,6 +216,7 @@ class OpenedDatabase implements PostgresStore {
     this.#closing.abort();
     await this.#opening;
     await this.#migrating?.catch(() => undefined);
+    await this.#renderer.close();
     await Promise.all([this.#writer, ...this.#readers].map((pool) => pool.close()));
   }
 }

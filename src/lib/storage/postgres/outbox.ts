@@ -1,14 +1,16 @@
 import { invariant } from '../../errors.js';
+import type { QueuedUpload, UploadQueue } from '../../migrator/ports.js';
 import type { StoredBundle } from '../../protocol/bundle.js';
 import type { DataItem } from '../../protocol/data-item.js';
 import { UPLOAD_ASSIGNMENT, UPLOAD_BUNDLE, UPLOAD_ITEM } from '../../scheduler/ports.js';
-import type {
-  Outbox,
-  OutboxCounts,
-  OutboxListing,
-  OutboxRow,
-  Settlement,
-  Upload,
+import {
+  DUE_AHEAD_MAX_MS,
+  type Outbox,
+  type OutboxCounts,
+  type OutboxListing,
+  type OutboxRow,
+  type Settlement,
+  type Upload,
 } from '../../uploader/ports.js';
 import type { DatabasePool } from './pool.js';
 import {
@@ -55,7 +57,7 @@ const REASON_LENGTH_MAX = 500;
 const WITHOUT_FLUSH = `(select set_config('synchronous_commit', 'off', true)) is not null`;
 
 /** The queue of uploads in the table `su_outbox`. Rows are put in by `appendRuns`. */
-export class PostgresOutbox implements Outbox {
+export class PostgresOutbox implements Outbox, UploadQueue {
   readonly #writer: DatabasePool;
   readonly #leaseMs: number;
   readonly #checkReady: () => void;
@@ -66,22 +68,51 @@ export class PostgresOutbox implements Outbox {
     this.#checkReady = checkReady;
   }
 
-  /** `skip locked` lets several servers claim at once without waiting for or repeating one another. */
+  async queueUploads(rows: readonly QueuedUpload[]): Promise<void> {
+    this.#checkReady();
+    if (rows.length === 0) return;
+    await this.#writer.query(
+      `insert into su_outbox (process_id, message_id, assignment_id, parts, due_at)
+       select process_id, message_id, assignment_id, parts, now()
+         from unnest($1::text[], $2::text[], $3::text[], $4::smallint[])
+              as r (process_id, message_id, assignment_id, parts)`,
+      [
+        rows.map(({ processId }) => processId),
+        rows.map(({ messageId }) => messageId),
+        rows.map(({ assignmentId }) => assignmentId ?? null),
+        rows.map(({ parts }) => parts),
+      ],
+    );
+  }
+
+  /**
+   * `skip locked` lets several servers claim at once without waiting for or repeating one another. Rows that are due
+   * further ahead than any delay reaches come last: the database's clock was set back since. Two looks, so that
+   * neither has to read the rows that wait in between.
+   */
   async claim(limit: number): Promise<readonly OutboxRow[]> {
     this.#checkReady();
     const { rows } = await this.#writer.query<QueueRow>(
-      `update su_outbox
-          set due_at = now() + $2 * interval '1 millisecond'
-        where row_id = any(array(
+      `with due as materialized (
                 select row_id
                   from su_outbox
                  where parked_at is null and due_at <= now()
                  order by due_at, row_id
                  limit $1
-                   for update skip locked))
+                   for update skip locked),
+            ahead as materialized (
+                select row_id
+                  from su_outbox
+                 where parked_at is null and due_at > now() + $3 * interval '1 millisecond'
+                 order by due_at, row_id
+                 limit $1 - (select count(*) from due)
+                   for update skip locked)
+       update su_outbox
+          set due_at = now() + $2 * interval '1 millisecond'
+        where row_id = any(array(select row_id from due union all select row_id from ahead))
           and ${WITHOUT_FLUSH}
         returning ${COLUMNS}`,
-      [limit, this.#leaseMs],
+      [limit, this.#leaseMs, DUE_AHEAD_MAX_MS],
     );
     return rows.map(rowOf).toSorted((a, b) => Number(a.key) - Number(b.key));
   }
@@ -198,10 +229,20 @@ export class PostgresOutbox implements Outbox {
       );
       return bundleOfProcess(rows[0]);
     }
-    const { rows } = await this.#writer.query<MessageRow>(
+    const byAssignment = await this.#writer.query<MessageRow>(
       `select ${MESSAGE_COLUMNS} from messages m where assignment_id = $1`,
       [row.assignmentId],
     );
+    // The oldest rows have the id of their assignment in no column.
+    const { rows } =
+      byAssignment.rows.length > 0
+        ? byAssignment
+        : await this.#writer.query<MessageRow>(
+            `select ${MESSAGE_COLUMNS}
+               from messages m
+              where message_id = $1 and process_id = $2 and assignment_id is null`,
+            [row.messageId, row.processId],
+          );
     invariant(
       rows[0] !== undefined,
       `outbox row ${row.key} names entry ${row.assignmentId}, which is not stored`,

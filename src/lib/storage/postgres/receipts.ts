@@ -118,6 +118,7 @@ async function findAssigns(
   for (const row of rows) {
     const query = queries[Number(row.query) - 1];
     if (query === undefined || found.has(query) || !sameExclude(row, query)) continue;
+    if (query.attempts?.some((id) => id === row.assignment_id) === false) continue;
     found.set(query, { id: storedId(row.assignment_id), timestamp: parseInt8(row.timestamp) });
   }
   return found;

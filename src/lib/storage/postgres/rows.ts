@@ -1,15 +1,22 @@
-import { SuError, invariant } from '../../errors.js';
+import { DamagedEntryError, SuError, invariant } from '../../errors.js';
 import { readAssignment } from '../../protocol/assignment.js';
 import {
   parseMessageBundle,
   parseProcessBundle,
   readSpawnPlace,
+  type SpawnPlace,
   type StoredBundle,
 } from '../../protocol/bundle.js';
 import { parseDataItem, type DataItem } from '../../protocol/data-item.js';
 import { parseId, type Id } from '../../protocol/ids.js';
 import { findTag } from '../../protocol/tags.js';
-import { renderNode, renderProcessNode, renderProcessRecord } from '../../protocol/wire.js';
+import {
+  renderNode,
+  renderProcessNode,
+  renderProcessRecord,
+  type ProcessParts,
+} from '../../protocol/wire.js';
+import type { RenderRequest } from '../../protocol/render-thread.js';
 import type { Head, LogEntry, LogProcess } from '../../scheduler/ports.js';
 
 /** int8 as the driver gives it: text, because it may exceed what a number holds. */
@@ -33,6 +40,8 @@ export interface HeadRow {
   readonly epoch: number | null;
   readonly nonce: number | null;
   readonly timestamp: Int8 | null;
+  /** The latest among all its messages, null when it was not asked for. */
+  readonly latest_timestamp: Int8 | null;
   readonly hash_chain: string | null;
   readonly assignment_id: string | null;
   /** The first BUNDLE_PREFIX_BYTES of the last entry's bundle, null when the columns say all that was asked. */
@@ -100,9 +109,18 @@ export function headOfRow(row: HeadRow): Head {
   if (row.process_is_head) return headOfProcess(row);
   return {
     ...headPlaceOfRow(row),
-    timestamp: parseInt8(required(row.timestamp)),
+    timestamp: latestTimestamp(row),
     blockHeight: blockHeightOf(row, assignmentOfPrefix(row, 'message')),
   };
+}
+
+/**
+ * In old logs the last entry need not be the latest: a clock was set back. Readers who page by time have seen the latest,
+ * so what comes next must lie behind it.
+ */
+function latestTimestamp(row: HeadRow): number {
+  const stamps = [required(row.timestamp), row.latest_timestamp, row.process_timestamp];
+  return Math.max(...stamps.filter((stamp) => stamp !== null).map(parseInt8));
 }
 
 function headOfProcess(row: HeadRow): Head {
@@ -183,6 +201,7 @@ const NO_ROW: HeadRow = {
   epoch: null,
   nonce: null,
   timestamp: null,
+  latest_timestamp: null,
   hash_chain: null,
   assignment_id: null,
   prefix: null,
@@ -190,12 +209,44 @@ const NO_ROW: HeadRow = {
 
 /**
  * A message as a page shows it, rendered from its bundle: `message_data` cannot hold U+0000 and is flat in old rows.
- * @throws SuError `invariant` naming the row when its bundle is damaged: a page must not leave it out
+ * @throws DamagedEntryError naming the row when its bundle is damaged: a page must not leave it out
  */
 export function entryOfRow(row: MessageRow, options: { readonly showAnchor: boolean }): LogEntry {
-  const bundle = bundleOfRow(row);
-  const node = Buffer.from(renderNode(bundle, options));
-  return { epoch: row.epoch, nonce: row.nonce, timestamp: parseInt8(row.timestamp), node };
+  const { process_id: processId, epoch, nonce } = row;
+  return readableEntry({ processId, epoch, nonce }, () => {
+    const node = Buffer.from(renderNode(bundleOfRow(row), options));
+    return { epoch, nonce, timestamp: parseInt8(row.timestamp), node };
+  });
+}
+
+/** What a large text is made of, except for what its reader adds. */
+export type LargeRequest = Pick<RenderRequest, 'text' | 'spawn' | 'load'>;
+
+/**
+ * The same, rendered elsewhere.
+ * @throws DamagedEntryError as `entryOfRow`; what `render` throws
+ */
+export async function largeEntryOfRow(
+  row: MessageRow,
+  render: (request: LargeRequest) => Promise<Uint8Array>,
+): Promise<LogEntry> {
+  const { process_id: processId, epoch, nonce } = row;
+  const timestamp = readableEntry({ processId, epoch, nonce }, () => {
+    bundleOfRow(row);
+    return parseInt8(row.timestamp);
+  });
+  const node = await render({ text: 'message-node', load: () => row.bundle });
+  return { epoch, nonce, timestamp, node };
+}
+
+/** What stands in the log and cannot be read is reported as such, whatever the reason. */
+function readableEntry<T>(place: Readonly<Record<string, unknown>>, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof SuError)) throw error;
+    throw new DamagedEntryError(error.message, place, error);
+  }
 }
 
 /** @throws SuError `invariant` naming the row when its bundle is damaged or belongs to another entry */
@@ -211,31 +262,64 @@ export function bundleOfRow(row: MessageRow): StoredBundle {
 
 /**
  * A process as the reads need it.
- * @throws SuError `invariant` naming the process when its bundle is damaged
+ * @throws DamagedEntryError naming the process when its bundle is damaged
  */
 export function processOfRow(
   row: ProcessRow,
   options: { readonly showAnchor: boolean },
 ): LogProcess {
+  const { processId, place, parts, spawn } = readProcess(row);
+  const record = Buffer.from(renderProcessRecord({ ...parts, ...spawn }));
+  if (place === undefined) return { processId, entry: undefined, record };
+  const node = Buffer.from(renderProcessNode(parts, options));
+  return { processId, entry: { ...place, node }, record };
+}
+
+/**
+ * The same, rendered elsewhere.
+ * @throws DamagedEntryError as `processOfRow`; what `render` throws
+ */
+export async function largeProcessOfRow(
+  row: ProcessRow,
+  render: (request: LargeRequest) => Promise<Uint8Array>,
+): Promise<LogProcess> {
+  const { processId, place, spawn } = readProcess(row);
+  const load = (): Buffer => row.bundle;
+  const record = await render({ text: 'process-record', spawn, load });
+  if (place === undefined) return { processId, entry: undefined, record };
+  const node = await render({ text: 'process-node', load });
+  return { processId, entry: { ...place, node }, record };
+}
+
+interface ReadProcess {
+  readonly processId: Id;
+  /** Undefined without an assignment. */
+  readonly place: Omit<LogEntry, 'node'> | undefined;
+  readonly parts: ProcessParts;
+  readonly spawn: SpawnPlace;
+}
+
+function readProcess(row: ProcessRow): ReadProcess {
   const processId = storedId(row.process_id);
   const where = `the row of process ${row.process_id}`;
-  return readable(where, () => {
-    const bundle = parseProcessBundle(row.bundle);
-    const { item, assignment } = bundle;
-    invariant(item?.id === processId, `the bundle in ${where} belongs to another process`);
-    const { blockHeight, timestamp } = spawnPlaceOf(row, bundle);
-    const record = Buffer.from(renderProcessRecord({ item, assignment, blockHeight, timestamp }));
-    if (assignment === undefined) return { processId, entry: undefined, record };
-    const fields =
-      row.epoch === null || row.nonce === null ? readAssignment(assignment) : undefined;
-    const entry = {
-      epoch: row.epoch ?? required(fields).epoch,
-      nonce: row.nonce ?? required(fields).nonce,
-      timestamp,
-      node: Buffer.from(renderProcessNode({ item, assignment }, options)),
-    };
-    return { processId, entry, record };
-  });
+  return readableEntry({ processId }, () =>
+    readable(where, () => {
+      const bundle = parseProcessBundle(row.bundle);
+      const { item, assignment } = bundle;
+      invariant(item?.id === processId, `the bundle in ${where} belongs to another process`);
+      const spawn = spawnPlaceOf(row, bundle);
+      const parts = { item, assignment };
+      if (assignment === undefined) return { processId, place: undefined, parts, spawn };
+      const fields =
+        row.epoch === null || row.nonce === null ? readAssignment(assignment) : undefined;
+      const place = {
+        epoch: row.epoch ?? required(fields).epoch,
+        nonce: row.nonce ?? required(fields).nonce,
+        timestamp: spawn.timestamp,
+      };
+      return { processId, place, parts, spawn };
+    }),
+  );
 }
 
 /** @throws SuError `invariant` naming the process when its bundle is damaged */
@@ -248,10 +332,7 @@ export function storedId(text: string): Id {
   return readable('a column', () => parseId(text, 'a stored id'));
 }
 
-function spawnPlaceOf(
-  row: ProcessRow,
-  bundle: StoredBundle,
-): { blockHeight: number; timestamp: number } {
+function spawnPlaceOf(row: ProcessRow, bundle: StoredBundle): SpawnPlace {
   if (row.data_timestamp !== null && row.data_block !== null) {
     return { blockHeight: Number(row.data_block), timestamp: parseInt8(row.data_timestamp) };
   }

@@ -2,8 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SuError, isSuError } from '../../errors.js';
 import type { Id } from '../../protocol/ids.js';
 import type { Tag } from '../../protocol/tags.js';
+import { duplicateError } from '../../scheduler/ports.js';
 import type {
   Head,
+  NewEntry,
   Receipt,
   ReceiptQuery,
   Run,
@@ -15,9 +17,11 @@ import { classifyFailure, describe, toStoreError, violatedConstraint } from './d
 import { readHeads } from './heads.js';
 import { UnknownCommitError, type DatabasePool, type StoreLog } from './pool.js';
 import { findReceipts } from './receipts.js';
+import type { RowRenderer } from './row-renderer.js';
 import { bundleOfProcess } from './rows.js';
 
-export interface ScheduleStoreOptions extends AppendOptions {
+export interface ScheduleStoreOptions extends Omit<AppendOptions, 'texts'> {
+  readonly renderer: RowRenderer;
   readonly writer: DatabasePool;
   readonly log: StoreLog;
   /** Throws SuError while the database is not open and migrated. */
@@ -33,14 +37,18 @@ export class PostgresScheduleStore implements ScheduleStore {
   readonly #writer: DatabasePool;
   readonly #log: StoreLog;
   readonly #options: AppendOptions;
+  readonly #renderer: RowRenderer;
+  /** Of large entries that are being appended. */
+  readonly #texts = new Map<NewEntry, Uint8Array>();
   readonly #checkReady: () => void;
   /** Settles with the last append that was begun, and never rejects. */
   #lastAppend: Promise<unknown> = Promise.resolve();
 
-  constructor({ writer, log, checkReady, leaseMs }: ScheduleStoreOptions) {
+  constructor({ writer, renderer, log, checkReady, leaseMs }: ScheduleStoreOptions) {
     this.#writer = writer;
     this.#log = log;
-    this.#options = { leaseMs };
+    this.#renderer = renderer;
+    this.#options = { leaseMs, texts: this.#texts };
     this.#checkReady = checkReady;
   }
 
@@ -55,10 +63,30 @@ export class PostgresScheduleStore implements ScheduleStore {
     } catch (error) {
       return unknownFor(runs, error);
     }
-    const append = this.#lastAppend.then(() => this.#appendBatch(runs));
+    const rendered = this.#renderLarge(runs);
+    const append = this.#lastAppend.then(async () => {
+      await rendered;
+      return this.#appendBatch(runs);
+    });
     // Whoever asked for it gets its failure; for those behind it, it only is over.
     this.#lastAppend = append.catch(() => undefined);
-    return append;
+    try {
+      return await append;
+    } finally {
+      for (const entry of runs.flatMap((run) => run.entries)) this.#texts.delete(entry);
+    }
+  }
+
+  /** Before the transaction and while others run, so that no lock is held meanwhile. Never rejects. */
+  async #renderLarge(runs: readonly Run[]): Promise<void> {
+    try {
+      for (const [entry, text] of await this.#renderer.largeTexts(runs)) {
+        this.#texts.set(entry, text);
+      }
+    } catch (error) {
+      // The insert renders what it is not given; whether that works is its own to say.
+      this.#log.warn({ event: 'large-entry-not-rendered', reason: describe(error) });
+    }
   }
 
   async readHeads(processIds: readonly Id[]): Promise<readonly (Head | undefined)[]> {
@@ -110,10 +138,13 @@ export class PostgresScheduleStore implements ScheduleStore {
     return [...first, ...second];
   }
 
-  async #commitTogether(runs: readonly Run[]): Promise<readonly RunResult[]> {
+  async #commitTogether(runs: readonly Run[]): Promise<readonly RunOutcome[]> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await this.#writer.transaction((client) => appendRuns(client, runs, this.#options));
+        const results = await this.#writer.transaction((client) =>
+          appendRuns(client, runs, this.#options),
+        );
+        return results.map(outcomeOf);
       } catch (error) {
         if (classifyFailure(error) !== 'again' || attempt === ATTEMPTS_MAX) throw error;
         this.#log.warn({ event: 'append-repeated', attempt, reason: describe(error) });
@@ -172,6 +203,11 @@ export class PostgresScheduleStore implements ScheduleStore {
       return error;
     }
   }
+}
+
+function outcomeOf(result: RunResult): RunOutcome {
+  if (result.status !== 'duplicate') return result;
+  return { status: 'refused', index: result.index, error: duplicateError(result.first) };
 }
 
 function unknownFor(runs: readonly Run[], error: unknown): readonly RunOutcome[] {

@@ -54,6 +54,20 @@ const EXPECTED: Readonly<Record<string, Columns>> = {
     parked_at: 'timestamp with time zone',
     reason: 'text',
   },
+  su_deep_hashes: {
+    process_id: 'character varying not null',
+    version: 'text not null',
+    hash: 'bytea not null',
+    message_id: 'character varying not null',
+    epoch: 'integer not null',
+    nonce: 'integer not null',
+  },
+  su_deep_hash_coverage: {
+    process_id: 'character varying not null',
+    version: 'text not null',
+    epoch: 'integer',
+    nonce: 'integer',
+  },
 };
 
 interface ColumnRow {
@@ -71,6 +85,21 @@ interface ColumnRow {
  * @throws SuError `schema-damaged` naming every difference
  */
 export async function checkSchema(client: Pick<pg.Client, 'query'>): Promise<void> {
+  refuseDamage(await findDamage(client));
+}
+
+/** @throws SuError `schema-damaged` naming every difference, when there are any */
+export function refuseDamage(damage: readonly string[]): void {
+  if (damage.length === 0) return;
+  throw new SuError(
+    'schema-damaged',
+    `the database's schema is not as expected: ${damage.join('; ')}`,
+    { details: { damage } },
+  );
+}
+
+/** Every difference between the migrated database and what this program reads and writes. */
+export async function findDamage(client: Pick<pg.Client, 'query'>): Promise<readonly string[]> {
   const { rows } = await client.query<ColumnRow>(
     `select table_name, column_name, data_type, is_nullable,
             (is_nullable = 'NO' and column_default is null and is_identity = 'NO' and is_generated = 'NEVER') as needs_value
@@ -85,15 +114,33 @@ export async function checkSchema(client: Pick<pg.Client, 'query'>): Promise<voi
       rows.filter((row) => row.table_name === table),
     ),
   );
-  const indexDamage = damage.length === 0 ? await findIndexDamage(client) : undefined;
-  if (indexDamage !== undefined) damage.push(indexDamage);
-  if (damage.length === 0) return;
-  throw new SuError(
-    'schema-damaged',
-    `the database's schema is not as expected: ${damage.join('; ')}`,
-    {
-      details: { damage },
-    },
+  if (damage.length > 0) return damage;
+  const keys = await findMissingKeys(client);
+  const indexDamage = await findIndexDamage(client);
+  return indexDamage === undefined ? keys : [...keys, indexDamage];
+}
+
+/** Columns whose values the program takes to be unique: an insert that must not repeat one relies on it. */
+const UNIQUE_COLUMNS = [
+  'processes.process_id',
+  'messages.assignment_id',
+  'schedulers.url',
+  'process_schedulers.process_id',
+] as const;
+
+async function findMissingKeys(client: Pick<pg.Client, 'query'>): Promise<readonly string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `select c.relname || '.' || a.attname as name
+       from pg_index i
+       join pg_class c on c.oid = i.indrelid
+       join pg_namespace n on n.oid = c.relnamespace
+       join pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]
+      where n.nspname = current_schema() and i.indisunique and i.indisvalid
+        and i.indnkeyatts = 1 and i.indpred is null`,
+  );
+  const unique = new Set(rows.map(({ name }) => name));
+  return UNIQUE_COLUMNS.filter((name) => !unique.has(name)).map(
+    (name) => `column ${name} has lost its unique key`,
   );
 }
 

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { SuError } from '../../errors.js';
 import { sqlState } from './database-errors.js';
 import { readMigrationFile, type Migration } from './migration-files.js';
-import type { StoreLog } from './pool.js';
+import type { Queryable, StoreLog } from './pool.js';
 
 /** The folder whose indexes are built concurrently, outside a transaction. */
 export const UNIQUE_NONCES_VERSION = '20261123000200';
@@ -40,6 +40,22 @@ export async function buildUniqueNonces(
 }
 
 /**
+ * The statements that `buildUniqueNonces` would run on the rows as they are now.
+ */
+export async function planUniqueNonces(client: pg.Client, migration: Migration): Promise<string> {
+  const { rows } = await client.query<{ exists: boolean }>(
+    `select to_regclass('messages') is not null as exists`,
+  );
+  if (rows[0]?.exists !== true) return migration.sql;
+  const { rows: repeated } = await client.query(
+    'select from messages group by process_id, epoch, nonce having count(*) > 1 limit 1',
+  );
+  if (repeated.length === 0) return migration.sql;
+  const sql = await readMigrationFile(migration, 'up-beside-duplicates.sql');
+  return sql.replaceAll(/:last_row_id(?=;)/g, String(await readLastRowId(client)));
+}
+
+/**
  * What is wrong with the indexes that keep nonces unique, undefined when they are as they should be.
  */
 export async function findIndexDamage(
@@ -52,6 +68,21 @@ export async function findIndexDamage(
     `the index ${UNIQUE_INDEX} is missing or invalid, so that nothing keeps nonces unique: ` +
     `delete version ${UNIQUE_NONCES_VERSION} from __diesel_schema_migrations and migrate again`
   );
+}
+
+/**
+ * Takes the rule away for rows that a copy brings, in the caller's transaction; the order of reads keeps its index. The
+ * version is pending afterwards, so the next migration builds the rule again, for the rows to come.
+ */
+export async function admitRepeatedNonces(client: Queryable): Promise<void> {
+  await client.query(
+    `create index if not exists ${PLAIN_INDEX} on messages (process_id, epoch, nonce)`,
+  );
+  await client.query(`drop index if exists ${UNIQUE_INDEX}`);
+  await client.query(`drop index if exists ${PARTIAL_INDEX}`);
+  await client.query('delete from __diesel_schema_migrations where version = $1', [
+    UNIQUE_NONCES_VERSION,
+  ]);
 }
 
 async function buildBesideDuplicates(

@@ -18,7 +18,7 @@ export class BatchPuts {
 
   /** Copies key and value into the batch. */
   put(column: ColumnName, key: Uint8Array, value: Uint8Array): void {
-    this.#batch.put(key, value, { column: this.#database.column(column) });
+    this.#batch._put(key, value, { column: this.#database.column(column) });
   }
 
   /** Removes a key. */

@@ -2,7 +2,11 @@ import { LRUCache } from 'lru-cache';
 import type { Id } from '../../protocol/ids.js';
 import type { Head, ReceiptQuery } from '../../scheduler/ports.js';
 import { BatchPuts } from './batch-puts.js';
+import { drawSeals } from './bundle-sealer.js';
+import { drawCopy } from './copy-draft.js';
 import type { Database } from './database.js';
+import { DeepHashDraft } from './deep-hash-draft.js';
+import { DiskDraft } from './disk-draft.js';
 import { findFirstAssign } from './find-assign.js';
 import {
   assignDigest,
@@ -43,7 +47,11 @@ const NOTHING = new Uint8Array(0);
 interface Draft {
   readonly puts: BatchPuts;
   readonly outbox: OutboxDraft;
+  readonly deepHashes: DeepHashDraft;
+  readonly disk: DiskDraft;
   readonly heads: Map<Id, Head>;
+  /** Processes that the batch copies. */
+  readonly copied: Set<Id>;
   /** Messages and assigns that the batch stores. */
   readonly messages: Set<Id>;
   readonly assigns: Map<string, number>;
@@ -77,7 +85,10 @@ export class BatchWriter {
     const draft: Draft = {
       puts,
       outbox,
+      deepHashes: new DeepHashDraft(this.#database, puts),
+      disk: new DiskDraft(this.#database, puts),
       heads: new Map(),
+      copied: new Set(),
       messages: new Set(),
       assigns: new Map(),
       sync: false,
@@ -104,7 +115,46 @@ export class BatchWriter {
         return { kind: 'settle' };
       case 'retry':
         return { kind: 'retry', sequences: draft.outbox.retry(request.sequences, request.now) };
+      case 'put-rows':
+        for (const [key, value] of request.puts) draft.puts.put('default', key, value);
+        for (const key of request.removals) draft.puts.remove('default', key);
+        draft.sync = true;
+        return { kind: 'put-rows' };
+      case 'queue-uploads':
+        draft.sync = true;
+        return {
+          kind: 'queue-uploads',
+          sequences: request.rows.map((row) => draft.outbox.queueStored(row, request.now)),
+        };
+      case 'seal':
+        if (drawSeals({ database: this.#database, puts: draft.puts }, request.signatures)) {
+          draft.sync = true;
+        }
+        return { kind: 'seal' };
+      case 'copy':
+        return this.#drawCopy(draft, request);
+      case 'add-deep-hashes':
+        draft.deepHashes.addOld(request);
+        return { kind: 'add-deep-hashes' };
+      case 'disk-rows':
+      case 'disk-settle':
+      case 'disk-forget':
+        // Not flushed: what a crash of the machine takes from a copy is copied again.
+        return draft.disk.draw(request);
     }
+  }
+
+  /** What an earlier request of the batch has written of a process the database does not show yet. */
+  #drawCopy(draft: Draft, request: Extract<WriteRequest, { kind: 'copy' }>): WriteAnswer {
+    const { processId } = request.process;
+    if (draft.heads.has(processId) || draft.copied.has(processId)) {
+      return { kind: 'copy', status: 'again' };
+    }
+    const { answer, head } = drawCopy({ database: this.#database, puts: draft.puts }, request);
+    draft.copied.add(processId);
+    if (head !== undefined) draft.heads.set(processId, head);
+    if (answer.status === 'written') draft.sync = true;
+    return answer;
   }
 
   #drawRuns(draft: Draft, runs: readonly RunToWrite[], now: number): readonly WrittenRun[] {
@@ -113,14 +163,20 @@ export class BatchWriter {
     const written: WrittenRun[] = [];
     for (const run of runs) {
       const head = draft.heads.get(run.processId) ?? heads.get(run.processId);
-      if (isSameHead(run.onto, head) && this.#areNew(draft, run, messages)) {
+      if (!isSameHead(run.onto, head) || !this.#areNew(draft, run, messages)) {
+        written.push({ status: 'moved' });
+        continue;
+      }
+      const duplicate = draft.deepHashes.findDuplicate(run);
+      if (duplicate === undefined) {
+        draft.deepHashes.add(run);
         written.push({
           status: 'appended',
           sequences: run.entries.map((entry) => this.#drawEntry(draft, { run, entry, now })),
         });
         draft.sync = true;
       } else {
-        written.push({ status: 'moved' });
+        written.push({ status: 'duplicate', ...duplicate });
       }
     }
     return written;
@@ -167,7 +223,8 @@ export class BatchWriter {
       }
       const name = Buffer.from(assignDigest(identity)).toString('latin1');
       const latest = assigns.get(name) ?? draft.assigns.get(name);
-      if (latest !== undefined && latest >= identity.since) return false;
+      const isShared = identity.attempts === undefined;
+      if (isShared && latest !== undefined && latest >= identity.since) return false;
       if (findFirstAssign(this.#database, identity) !== undefined) return false;
       assigns.set(name, head.timestamp);
     }

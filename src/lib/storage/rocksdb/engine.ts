@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { invariant, SuError } from '../../errors.js';
-import { markReady, prepareDataFolder, type DataFolder } from './data-folder.js';
+import { markReady, prepareDataFolder, type DataFolder, type FolderUse } from './data-folder.js';
 import { Database } from './database.js';
 import { WriterThread } from './writer-thread.js';
 import type { WriteAnswer, WriteRequest } from './write-request.js';
@@ -14,6 +14,8 @@ export interface StoreLog {
 
 export interface EngineOptions {
   readonly folder: string;
+  /** What the database of the folder is; a store when left out. */
+  readonly use?: FolderUse;
   /** Heads that the writer remembers. */
   readonly headsMax: number;
   readonly log: StoreLog;
@@ -66,7 +68,7 @@ export class Engine {
 
   /** @throws SuError `folder-refused`, `folder-in-use`, `store-unavailable` */
   static async open(options: EngineOptions): Promise<Engine> {
-    const folder = await prepareDataFolder(options.folder);
+    const folder = await prepareDataFolder(options.folder, options.use ?? 'store');
     const session = await openSession(folder, { ...options, createIfMissing: folder.isNew });
     await markReady(folder);
     return new Engine(options, folder, session);

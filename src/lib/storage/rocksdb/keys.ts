@@ -15,11 +15,16 @@ import { idFromBytes, idToBytes, sha256, type Id } from '../../protocol/ids.js';
  *   r digest timestamp nonce           → the assignment of a transaction, for retried assigns; the digest is over
  *                                        process, transaction and exclude list
  *   t process timestamp epoch nonce suffix → nothing: pages by time begin here
+ *   d process version hash             → the first message with this deep hash; the version as eight bytes of its SHA-256
+ *   v process                          → how far back the deep hashes of the process reach
+ *   l, p, q                            → what a router keeps (route-rows.ts)
+ *   w process                          → in a disk copy: how far the copy of this log is complete (disk-rows.ts)
+ *   k row                              → in a disk copy: all rows of the database behind this one are copied, up to the value
  *   o sequence                         → a row of the outbox that is still to be uploaded
  *   x sequence                         → a row that is parked
  *
- * Epoch, nonce and timestamp have eight bytes each. The suffix, eight bytes too, is zero: it keeps apart entries
- * with the same place, which copies of old databases may hold.
+ * Epoch, nonce and timestamp have eight bytes each. The suffix, eight bytes too, keeps apart entries with the same place,
+ * which copies of old databases may hold: it is zero for what was scheduled here, and the row id for what comes from a database.
  */
 
 export const COLUMN_NAMES = ['default', 'nodes', 'bundles'] as const;
@@ -135,6 +140,12 @@ export function locationOfTimeKey(key: Buffer): Location {
   };
 }
 
+/** The order of the log between two keys of `timeKey` of one process, whatever their times. */
+export function comparePlaces(one: Buffer, other: Buffer): number {
+  const base = 1 + ID_BYTES + LONG_BYTES;
+  return one.compare(other, base, other.length, base, one.length);
+}
+
 /** Keys of the index by time that belong to a process and lie after `from` (exclusive, ms). */
 export function timeRange(processId: Id, from: number | undefined): { gte: Buffer; lt: Buffer } {
   const id = idToBytes(processId);
@@ -144,9 +155,25 @@ export function timeRange(processId: Id, from: number | undefined): { gte: Buffe
 }
 
 /** All keys that begin with this letter. */
-export function letterRange(letter: 'o' | 'x'): { gte: Buffer; lt: Buffer } {
+export function letterRange(letter: 'k' | 'o' | 'x'): { gte: Buffer; lt: Buffer } {
   return { gte: letterKey(letter), lt: Buffer.from([letter.charCodeAt(0) + 1]) };
 }
+
+/** Key of a deep hash, whose bytes these are. */
+export const deepHashKey = (processId: Id, version: string, hash: Uint8Array): Buffer =>
+  letterKey('d', idToBytes(processId), sha256(Buffer.from(version)).subarray(0, LONG_BYTES), hash);
+
+/** Key of how far back the deep hashes of a process reach. */
+export const deepHashCoverageKey = (processId: Id): Buffer => letterKey('v', idToBytes(processId));
+
+/** Key of how far the copy of a process's log is complete. */
+export const watermarkKey = (processId: Id): Buffer => letterKey('w', idToBytes(processId));
+
+/** Key of a span of copied rows, which begins behind this row of the database. */
+export const spanKey = (afterRow: number): Buffer => letterKey('k', afterRow);
+
+/** The row behind which the span of this key begins. */
+export const rowOfSpanKey = (key: Buffer): number => readLong(key, 1);
 
 /** Key of a process in `nodes` and `bundles`. */
 export function processKey(processId: Id): Buffer {
@@ -167,6 +194,14 @@ export function entryFloor(processId: Id, epoch: number, nonce: number): Buffer 
   const key = entryPrefix(processId, 2 * LONG_BYTES);
   writeLong(key, nonce, writeLong(key, epoch, ID_BYTES + 1));
   return key;
+}
+
+/** The place in a key of `entryKey`. */
+export function placeOfEntryKey(key: Buffer): { epoch: number; nonce: number } {
+  return {
+    epoch: readLong(key, ID_BYTES + 1),
+    nonce: readLong(key, ID_BYTES + 1 + LONG_BYTES),
+  };
 }
 
 /** The bounds of all entries of a process. */

@@ -1,33 +1,29 @@
 import { invariant } from '../../errors.js';
-import { parseMessageBundle } from '../../protocol/bundle.js';
 import type { Id } from '../../protocol/ids.js';
-import { renderNode } from '../../protocol/wire.js';
-import type { LogEntry, LogProcess, LogReader, RangeQuery } from '../../scheduler/ports.js';
+import type {
+  LogEntry,
+  LogProcess,
+  LogReader,
+  RangeQuery,
+  ReadOptions,
+} from '../../scheduler/ports.js';
 import type { Database } from './database.js';
 import type { Engine } from './engine.js';
+import { EntryRenderer, type ShownOptions } from './entry-renderer.js';
 import {
   assignmentKey,
+  comparePlaces,
   entryFloor,
   entryKey,
   entryRange,
   headKey,
   locationOfTimeKey,
   messageKey,
-  processKey,
   spawnKey,
   timeRange,
   type Location,
 } from './keys.js';
-import { renderProcessTexts } from './pack-runs.js';
-import {
-  decodeHead,
-  decodeNode,
-  decodePlaces,
-  decodeProcessTexts,
-  decodeSpawn,
-  type ProcessTexts,
-  type StoredNode,
-} from './rows.js';
+import { decodeHead, decodeNode, decodePlaces, decodeSpawn, type StoredNode } from './rows.js';
 
 /** A piece of a range: so many entries, or the one that takes it over so many bytes. */
 const PIECE_ENTRIES_MAX = 1000;
@@ -35,12 +31,14 @@ const PIECE_BYTES_MAX = 1024 * 1024;
 /** Entries that are rendered at one go, on the event loop: about 3 ms. */
 const RENDERED_ENTRIES_MAX = 100;
 
+const HIDDEN_ANCHOR: ShownOptions = { showAnchor: false };
+
 /** Keys from `gte` to `lt`, and what of their entries counts. */
 interface Segment {
   readonly gte: Buffer;
   readonly lt: Buffer;
-  /** Entries end with the first one that is later than this. */
-  readonly timestampMax: number;
+  /** What counts of them, ms: later than `from`, at most `to`. */
+  readonly times: { readonly from: number; readonly to: number } | undefined;
   /** The entry that an index named, which must be the first. */
   readonly first: Location | undefined;
 }
@@ -48,20 +46,27 @@ interface Segment {
 /** The reading side of the embedded store; `LogReader` has the promises. */
 export class RocksdbLogReader implements LogReader {
   readonly #engine: Engine;
+  readonly #renderer: EntryRenderer;
 
   constructor(engine: Engine) {
     this.#engine = engine;
+    this.#renderer = new EntryRenderer(engine);
+  }
+
+  /** Ends what is being rendered; the engine is its opener's to close. */
+  close(): Promise<void> {
+    return this.#renderer.close();
   }
 
   async findProcess(
     processId: Id,
-    options: { readonly showAnchor: boolean } = { showAnchor: false },
+    options: ShownOptions = HIDDEN_ANCHOR,
   ): Promise<LogProcess | undefined> {
     const database = await this.#engine.database();
     const value = database.read('default', spawnKey(processId));
     if (value === undefined) return undefined;
     const spawn = decodeSpawn(value);
-    const { record, node } = readProcessTexts(database, processId, options);
+    const { record, node } = await this.#renderer.processTexts(database, processId, options);
     if (!spawn.hasAssignment) return { processId, record, entry: undefined };
     const { epoch, nonce, timestamp } = spawn;
     invariant(node !== undefined, 'a process with an assignment has a node', { processId });
@@ -79,13 +84,19 @@ export class RocksdbLogReader implements LogReader {
     }
   }
 
-  async findLatest(processId: Id): Promise<LogEntry | undefined> {
+  async findLatest(processId: Id, options: ReadOptions = {}): Promise<LogEntry | undefined> {
     const database = await this.#engine.database();
     const [row] = database.readFew('nodes', { ...entryRange(processId), reverse: true, limit: 1 });
-    return row && toEntry(database, { ...decodeNode(row[1]), processId }, false);
+    if (row === undefined) return undefined;
+    const shown = { ...options, showAnchor: false };
+    return this.#renderer.entry(database, { ...decodeNode(row[1]), processId }, shown);
   }
 
-  async findEntry(id: Id, processId: Id | undefined): Promise<LogEntry | undefined> {
+  async findEntry(
+    id: Id,
+    processId: Id | undefined,
+    options: ReadOptions = {},
+  ): Promise<LogEntry | undefined> {
     const database = await this.#engine.database();
     const [messages, assignments] = database.readMany('default', [
       messageKey(id),
@@ -97,17 +108,19 @@ export class RocksdbLogReader implements LogReader {
       if (place === undefined) continue;
       const node = database.read('nodes', entryKey(place));
       invariant(node !== undefined, 'an index names an entry that is not there', { ...place });
-      return toEntry(database, { ...decodeNode(node), processId: place.processId }, false);
+      const located = { ...decodeNode(node), processId: place.processId };
+      return this.#renderer.entry(database, located, { ...options, showAnchor: false });
     }
     return undefined;
   }
 
   /** One look at the database for each piece, so that a slow reader holds nothing open. */
   async *#readSegment(
-    { processId, showAnchor }: RangeQuery,
-    { gte, lt, timestampMax, first }: Segment,
+    query: RangeQuery,
+    { gte, lt, times, first }: Segment,
     limit: number,
   ): AsyncGenerator<readonly LogEntry[]> {
+    const { processId, showAnchor } = query;
     let left = limit;
     let from: { gte: Buffer } | { gt: Buffer } = { gte };
     while (left > 0) {
@@ -122,37 +135,43 @@ export class RocksdbLogReader implements LogReader {
       const rows = await (await this.#engine.database()).readRange('nodes', range);
       const nodes = rows.map(([, value]) => decodeNode(value));
       if (first !== undefined && 'gte' in from) assertFirst(first, nodes[0]);
-      const beyond = nodes.findIndex(({ timestamp }) => timestamp > timestampMax);
-      for await (const piece of this.#render(
-        processId,
-        beyond === -1 ? nodes : nodes.slice(0, beyond),
-        showAnchor,
-      )) {
+      const counting = times === undefined ? nodes : nodes.filter((node) => isWithin(times, node));
+      for await (const piece of this.#render(query, counting)) {
         left -= piece.length;
         yield piece;
       }
       const last = nodes.at(-1);
       const bytes = rows.reduce((sum, [, value]) => sum + value.length, 0);
       const isEnd = rows.length < wanted && bytes <= PIECE_BYTES_MAX;
-      if (last === undefined || beyond !== -1 || isEnd) return;
+      if (last === undefined || isEnd) return;
       from = { gt: entryKey({ ...last, processId }) };
     }
   }
 
   /** Splits a piece where its entries must be rendered, since those may be large. */
   async *#render(
-    processId: Id,
+    { processId, showAnchor, isWanted }: RangeQuery,
     nodes: readonly StoredNode[],
-    showAnchor: boolean,
   ): AsyncGenerator<readonly LogEntry[]> {
     let piece: LogEntry[] = [];
     let bytes = 0;
     for (const node of nodes) {
       const { epoch, nonce, timestamp, json } = node;
-      const entry =
-        json === undefined || showAnchor
-          ? toEntry(await this.#engine.database(), { ...node, processId }, showAnchor)
-          : { epoch, nonce, timestamp, node: json };
+      let entry: LogEntry;
+      try {
+        entry =
+          json === undefined || showAnchor
+            ? await this.#renderer.entry(
+                await this.#engine.database(),
+                { ...node, processId },
+                { showAnchor, isWanted },
+              )
+            : { epoch, nonce, timestamp, node: json };
+      } catch (error) {
+        // What stands before a damaged entry can be had all the same.
+        if (piece.length > 0) yield piece;
+        throw error;
+      }
       piece.push(entry);
       bytes += entry.node.length;
       if (bytes < 2 * PIECE_BYTES_MAX) continue;
@@ -177,61 +196,58 @@ function findSegments(database: Database, query: RangeQuery): readonly Segment[]
   return Array.from({ length: lastEpoch + 1 }, (_, epoch) => ({
     gte: entryFloor(processId, epoch, first),
     lt: entryFloor(processId, epoch, behind),
-    timestampMax: Number.POSITIVE_INFINITY,
+    times: undefined,
     first: undefined,
   }));
 }
 
-/** The index by time says where to begin; timestamps rise along the log, so the first later entry is the end. */
+/** How far the timestamps of old logs may be out of order, in entries. Ours strictly rise. */
+const DISORDER_ROWS = 256;
+
+/**
+ * The index by time says where to begin and where to end. In logs that were copied from old databases a clock may have been
+ * set back: the order is that of the places all the same, so the lowest place of those that come next in time is the first,
+ * and the highest of those that came last is the last.
+ */
 function findTimeSegment(
   database: Database,
   { processId, from, to }: RangeQuery,
 ): readonly Segment[] {
-  const [row] = database.readFew('default', {
-    ...timeRange(processId, from),
-    limit: 1,
-    values: false,
-  });
-  if (row === undefined) return [];
+  const first = placeByTime(database, timeRange(processId, from), 'first');
+  if (first === undefined) return [];
+  const gte = entryKey(first);
+  const times = { from: from ?? -1, to: to ?? Number.POSITIVE_INFINITY };
   const { lt } = entryRange(processId);
-  const first = locationOfTimeKey(row[0]);
-  return [{ gte: entryKey(first), lt, timestampMax: to ?? Number.POSITIVE_INFINITY, first }];
+  if (to === undefined) return [{ gte, lt, times, first }];
+  const upTo = { gte: timeRange(processId, undefined).gte, lt: timeRange(processId, to).gte };
+  const last = placeByTime(database, upTo, 'last');
+  if (last === undefined) return [];
+  const end = entryKey({ ...last, suffix: last.suffix + 1 });
+  return gte.compare(end) < 0 ? [{ gte, lt: end, times, first }] : [];
+}
+
+/** The lowest place among the first entries of a stretch of time, or the highest among its last ones. */
+function placeByTime(
+  database: Database,
+  range: { readonly gte: Buffer; readonly lt: Buffer },
+  which: 'first' | 'last',
+): Location | undefined {
+  const reverse = which === 'last';
+  const bounds = { ...range, reverse, limit: DISORDER_ROWS, values: false };
+  let best: Buffer | undefined;
+  for (const [key] of database.readFew('default', bounds)) {
+    const order = best === undefined ? 0 : comparePlaces(key, best);
+    if (best === undefined || (reverse ? order > 0 : order < 0)) best = key;
+  }
+  return best && locationOfTimeKey(best);
+}
+
+function isWithin({ from, to }: { from: number; to: number }, { timestamp }: StoredNode): boolean {
+  return timestamp > from && timestamp <= to;
 }
 
 function assertFirst(named: Location, found: StoredNode | undefined): void {
   const isThere =
     found?.epoch === named.epoch && found.nonce === named.nonce && found.suffix === named.suffix;
   invariant(isThere, 'an index names an entry that is not there', { ...named });
-}
-
-function toEntry(database: Database, node: StoredNode & Location, showAnchor: boolean): LogEntry {
-  const { epoch, nonce, timestamp, json } = node;
-  const isStored = json !== undefined && !showAnchor;
-  return {
-    epoch,
-    nonce,
-    timestamp,
-    node: isStored ? json : renderStored(database, node, showAnchor),
-  };
-}
-
-function renderStored(database: Database, location: Location, showAnchor: boolean): Buffer {
-  const bundle = database.read('bundles', entryKey(location));
-  invariant(bundle !== undefined, 'an entry of the log has no bundle', {
-    processId: location.processId,
-    nonce: location.nonce,
-  });
-  return Buffer.from(renderNode(parseMessageBundle(bundle), { showAnchor }), 'utf8');
-}
-
-function readProcessTexts(
-  database: Database,
-  processId: Id,
-  options: { readonly showAnchor: boolean },
-): ProcessTexts {
-  const stored = options.showAnchor ? undefined : database.read('nodes', processKey(processId));
-  if (stored !== undefined) return decodeProcessTexts(stored);
-  const bundle = database.read('bundles', processKey(processId));
-  invariant(bundle !== undefined, 'a process has no bundle', { processId });
-  return renderProcessTexts(bundle, options);
 }

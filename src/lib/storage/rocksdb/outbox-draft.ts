@@ -1,3 +1,4 @@
+import type { QueuedUpload } from '../../migrator/ports.js';
 import type { Id } from '../../protocol/ids.js';
 import type { BatchPuts } from './batch-puts.js';
 import type { Database } from './database.js';
@@ -40,17 +41,24 @@ export class OutboxDraft {
    * runs, and no row.
    */
   queue(processId: Id, entry: EntryToWrite, now: number): number {
+    const { messageId, uploads: parts } = entry;
+    const assignmentId = entry.kind === 'process' ? undefined : entry.assignmentId;
+    return this.queueStored({ processId, messageId, assignmentId, parts }, now);
+  }
+
+  /** The same for an entry that is stored already. */
+  queueStored({ processId, messageId, assignmentId, parts }: QueuedUpload, now: number): number {
     const sequence = this.#counters.nextSequence;
     this.#counters = { ...this.#counters, nextSequence: sequence + 1 };
-    if (entry.uploads === 0) return sequence;
+    if (parts === 0) return sequence;
     const row: StoredOutboxRow = {
-      parts: entry.uploads,
+      parts,
       attempts: 0,
       dueAt: now,
       queuedAt: now,
       processId,
-      messageId: entry.messageId,
-      assignmentId: entry.kind === 'process' ? undefined : entry.assignmentId,
+      messageId,
+      assignmentId,
       reason: undefined,
     };
     this.#put(sequence, { state: 'pending', row });

@@ -1,4 +1,5 @@
 import { invariant } from '../../errors.js';
+import type { QueuedUpload, UploadQueue } from '../../migrator/ports.js';
 import {
   parseMessageBundle,
   parseProcessBundle,
@@ -11,13 +12,14 @@ import {
   UPLOAD_ITEM,
   type Clock,
 } from '../../scheduler/ports.js';
-import type {
-  Outbox,
-  OutboxCounts,
-  OutboxListing,
-  OutboxRow,
-  Settlement,
-  Upload,
+import {
+  DUE_AHEAD_MAX_MS,
+  type Outbox,
+  type OutboxCounts,
+  type OutboxListing,
+  type OutboxRow,
+  type Settlement,
+  type Upload,
 } from '../../uploader/ports.js';
 import type { Database } from './database.js';
 import { DueQueue } from './due-queue.js';
@@ -44,7 +46,10 @@ const SWEEP_PAUSE_MS = 5000;
 
 export interface OutboxParts {
   readonly engine: Engine;
+  /** Wall clock: what is stored and shown. */
   readonly clock: Clock;
+  /** A clock that never steps, ms: when what is held in memory is due. */
+  readonly monotonicMs: () => number;
   readonly leaseMs: number;
   /** Rows known in memory at most; for tests. */
   readonly heldMax?: number;
@@ -59,7 +64,7 @@ export interface OutboxParts {
  * a bounded number of rows a claim, and never past a row that an append has not reported yet. When memory is
  * full (the bundler has been away for long), rows are left to a later sweep, which then minds the time stored in them.
  */
-export class RocksdbOutbox implements Outbox {
+export class RocksdbOutbox implements Outbox, UploadQueue {
   readonly #parts: OutboxParts;
   readonly #due: DueQueue;
   /** The next row to look at on disk; undefined when the sweep has reached the end. */
@@ -83,8 +88,20 @@ export class RocksdbOutbox implements Outbox {
 
   /** Leases rows that an append has just queued to whoever appended. */
   noteAppended(sequences: readonly number[]): void {
-    const { clock, leaseMs } = this.#parts;
-    for (const sequence of sequences) this.#hold(sequence, clock() + leaseMs);
+    const { monotonicMs, leaseMs } = this.#parts;
+    for (const sequence of sequences) this.#hold(sequence, monotonicMs() + leaseMs);
+    const last = sequences.at(-1);
+    if (last !== undefined && this.#sweepEnd !== undefined) {
+      this.#sweepEnd = Math.max(this.#sweepEnd, last + 1);
+    }
+  }
+
+  async queueUploads(rows: readonly QueuedUpload[]): Promise<void> {
+    if (rows.length === 0) return;
+    const { engine, clock, monotonicMs } = this.#parts;
+    const answer = await engine.write({ kind: 'queue-uploads', rows, now: clock() });
+    const sequences = answer.kind === 'queue-uploads' ? answer.sequences : [];
+    for (const sequence of sequences) this.#hold(sequence, monotonicMs());
     const last = sequences.at(-1);
     if (last !== undefined && this.#sweepEnd !== undefined) {
       this.#sweepEnd = Math.max(this.#sweepEnd, last + 1);
@@ -92,12 +109,12 @@ export class RocksdbOutbox implements Outbox {
   }
 
   async claim(limit: number): Promise<readonly OutboxRow[]> {
-    const { engine, clock, leaseMs } = this.#parts;
+    const { engine, monotonicMs, leaseMs } = this.#parts;
     const rows: OutboxRow[] = [];
     while (rows.length < limit) {
       const database = await engine.database();
       const canGoOn = this.#sweep(database, limit - rows.length);
-      const now = clock();
+      const now = monotonicMs();
       const sequences = this.#due.take(limit - rows.length, now, now + leaseMs);
       const values = database.readMany('default', sequences.map(pendingKey));
       sequences.forEach((sequence, index) => {
@@ -134,10 +151,10 @@ export class RocksdbOutbox implements Outbox {
       return sequence === undefined ? [] : [{ sequence, settlement }];
     });
     if (parsed.length === 0) return;
-    const now = this.#parts.clock();
-    await this.#parts.engine.write({ kind: 'settle', settlements: parsed, now });
+    const { engine, clock, monotonicMs } = this.#parts;
+    await engine.write({ kind: 'settle', settlements: parsed, now: clock() });
     for (const { sequence, settlement } of parsed) {
-      if (settlement.status === 'retry') this.#hold(sequence, now + settlement.delayMs);
+      if (settlement.status === 'retry') this.#hold(sequence, monotonicMs() + settlement.delayMs);
       else this.#due.release(sequence);
     }
   }
@@ -170,12 +187,12 @@ export class RocksdbOutbox implements Outbox {
 
   async retry(keys: readonly string[] | 'all'): Promise<number> {
     const asked = keys === 'all' ? keys : keys.flatMap((key) => parseOutboxKey(key) ?? []);
+    const { engine, clock, monotonicMs } = this.#parts;
     let count = 0;
     for (;;) {
-      const now = this.#parts.clock();
-      const answer = await this.#parts.engine.write({ kind: 'retry', sequences: asked, now });
+      const answer = await engine.write({ kind: 'retry', sequences: asked, now: clock() });
       const retried = answer.kind === 'retry' ? answer.sequences : [];
-      for (const sequence of retried) this.#hold(sequence, now);
+      for (const sequence of retried) this.#hold(sequence, monotonicMs());
       count += retried.length;
       // Of all rows a bounded number is moved at a time.
       if (asked !== 'all' || retried.length === 0) return count;
@@ -207,7 +224,7 @@ export class RocksdbOutbox implements Outbox {
     const now = this.#parts.clock();
     for (const [key, value] of rows) {
       const sequence = sequenceOf(key);
-      const isDue = !this.#mindsTime || decodeOutboxRow(value).dueAt <= now;
+      const isDue = !this.#mindsTime || isTimeUp(decodeOutboxRow(value).dueAt, now);
       if (isDue && !this.#due.holds(sequence) && !this.#due.holdReady(sequence)) {
         // No room: this row is the first of the next look.
         this.#sweepFrom = sequence;
@@ -218,17 +235,22 @@ export class RocksdbOutbox implements Outbox {
     }
     if (rows.length === limit) return true;
     this.#sweepFrom = undefined;
-    this.#sweptAt = now;
+    this.#sweptAt = this.#parts.monotonicMs();
     this.#mindsTime = true;
     return false;
   }
 
   #beginAnew(): void {
     if (this.#sweepFrom !== undefined || !this.#hasSpilled) return;
-    if (Math.abs(this.#parts.clock() - this.#sweptAt) < SWEEP_PAUSE_MS) return;
+    if (this.#parts.monotonicMs() - this.#sweptAt < SWEEP_PAUSE_MS) return;
     this.#hasSpilled = false;
     this.#sweepFrom = 0;
   }
+}
+
+/** Times on disk are of the wall clock, which may have been set back since. */
+function isTimeUp(dueAt: number, now: number): boolean {
+  return dueAt <= now || dueAt > now + DUE_AHEAD_MAX_MS;
 }
 
 function toRow(sequence: number, stored: StoredOutboxRow): OutboxRow {

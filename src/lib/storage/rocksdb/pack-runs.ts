@@ -74,6 +74,7 @@ export function packRuns(rendered: readonly RenderedRun[]): PackedRuns {
         head: entry.head,
         uploads: entry.uploads,
         identity: entry.identity,
+        deepHashes: entry.deepHashes,
         bundle: pack(entry.bundle),
         json: json && pack(json),
       };

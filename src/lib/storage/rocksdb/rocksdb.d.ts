@@ -52,7 +52,11 @@ declare module 'rocksdb' {
   }
 
   export interface RocksBatch {
-    /** Copies key and value. */
+    /**
+     * Copies key and value. What `put` does besides (encodings, a record of every operation) costs as much again and
+     * keeps all values in memory until the batch is written.
+     */
+    _put(key: Uint8Array, value: Uint8Array, options: { readonly column: Column }): void;
     put(key: Uint8Array, value: Uint8Array, options: { readonly column: Column }): this;
     del(key: Uint8Array, options: { readonly column: Column }): this;
     /** Blocks the calling thread until the batch is written, and flushed with `sync`. */

@@ -1,6 +1,7 @@
 import { SuError } from '../../errors.js';
 import { parseProcessBundle } from '../../protocol/bundle.js';
 import type { Id } from '../../protocol/ids.js';
+import { duplicateError } from '../../scheduler/ports.js';
 import type {
   Clock,
   Head,
@@ -52,6 +53,9 @@ export class RocksdbScheduleStore implements ScheduleStore {
       if (answer.kind !== 'append') throw unanswered();
       return answer.runs.map((run): RunOutcome => {
         if (run.status === 'moved') return run;
+        if (run.status === 'duplicate') {
+          return { status: 'refused', index: run.index, error: duplicateError(run.first) };
+        }
         outbox.noteAppended(run.sequences);
         return { status: 'appended', outboxKeys: run.sequences.map(formatOutboxKey) };
       });

@@ -1,6 +1,6 @@
-import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { SuError } from '../../errors.js';
+import { startWorker } from '../../start-worker.js';
 import type {
   FromWriter,
   ToWriter,
@@ -8,22 +8,6 @@ import type {
   WriteRequest,
   WriterData,
 } from './write-request.js';
-
-/**
- * Starts the worker, whose file is beside this one. When we run from the sources that file is TypeScript, which a
- * worker does not load by itself: tsx registers its hooks for the main thread only, so a line of script registers them in
- * the worker first.
- */
-function startWorker(workerData: WriterData): Worker {
-  if (!import.meta.url.endsWith('.ts')) {
-    return new Worker(new URL('./writer-worker.js', import.meta.url), { workerData, execArgv: [] });
-  }
-  const file = JSON.stringify(fileURLToPath(new URL('./writer-worker.ts', import.meta.url)));
-  const script = `const load = require('node:module').createRequire(${file});
-    load('tsx/cjs/api').register();
-    load(${file});`;
-  return new Worker(script, { workerData, eval: true, execArgv: [] });
-}
 
 interface Pending {
   readonly resolve: (message: FromWriter) => void;
@@ -38,7 +22,7 @@ export class WriterThread {
   #pending: Pending | undefined;
 
   private constructor(data: WriterData) {
-    this.#worker = startWorker(data);
+    this.#worker = startWorker(new URL('./writer-worker.js', import.meta.url), data);
     this.#worker.on('message', (message: FromWriter) => this.#take()?.resolve(message));
     this.#worker.on('error', (error) =>
       this.#take()?.reject(lost('the writer thread failed', error)),

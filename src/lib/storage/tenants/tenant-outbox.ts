@@ -1,0 +1,120 @@
+import { invariant } from '../../errors.js';
+import type { Outbox, OutboxListing, OutboxRow, Settlement, Upload } from '../../uploader/ports.js';
+import type { TenantPool } from './tenant-pool.js';
+
+/** The name of a row among all tenants: no database has a colon in its name. */
+export function outboxKeyOf(database: string, key: string): string {
+  return `${database}:${key}`;
+}
+
+function parseKey(text: string): { readonly database: string; readonly key: string } {
+  const end = text.indexOf(':');
+  invariant(end > 0, 'a row of the outbox names its tenant');
+  return { database: text.slice(0, end), key: text.slice(end + 1) };
+}
+
+/**
+ * The uploads of all tenants. Rows are taken from the stores that are open, each in its turn; those that are not open
+ * are visited one after the other, so that nothing left over by an earlier run waits for the tenant's next message.
+ */
+export class TenantOutbox implements Outbox {
+  readonly #pool: TenantPool;
+  #turn = 0;
+
+  constructor(pool: TenantPool) {
+    this.#pool = pool;
+  }
+
+  async claim(limit: number): Promise<readonly OutboxRow[]> {
+    this.#pool.visitNext();
+    const open = this.#pool.openDatabases();
+    const rows: OutboxRow[] = [];
+    const failures: unknown[] = [];
+    this.#turn += 1;
+    for (const index of open.keys()) {
+      const database = open[(index + this.#turn) % open.length] ?? '';
+      if (rows.length >= limit) break;
+      try {
+        const claimed = await this.#pool.look(database, ({ outbox }) =>
+          outbox.claim(limit - rows.length),
+        );
+        for (const row of claimed ?? []) rows.push({ ...row, key: outboxKeyOf(database, row.key) });
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    // One tenant that is away must not hold up the others.
+    if (failures.length > 0 && failures.length === open.length) throw failures[0];
+    return rows;
+  }
+
+  async readUploads(row: OutboxRow): Promise<readonly Upload[]> {
+    const { database, key } = parseKey(row.key);
+    return this.#pool.use(database, ({ outbox }) => outbox.readUploads({ ...row, key }));
+  }
+
+  async settle(settlements: readonly Settlement[]): Promise<void> {
+    const groups = new Map<string, Settlement[]>();
+    for (const settlement of settlements) {
+      const { database, key } = parseKey(settlement.key);
+      groups.set(database, [...(groups.get(database) ?? []), { ...settlement, key }]);
+    }
+    // All are tried before a failure is told: settling a row twice does no harm.
+    const settled = await Promise.allSettled(
+      [...groups].map(([database, group]) =>
+        this.#pool.use(database, ({ outbox }) => outbox.settle(group)),
+      ),
+    );
+    const failure = settled.find((outcome) => outcome.status === 'rejected');
+    if (failure !== undefined) throw failure.reason;
+  }
+
+  async list({
+    state,
+    afterKey,
+    limit,
+  }: Parameters<Outbox['list']>[0]): Promise<readonly OutboxListing[]> {
+    const after = afterKey === undefined ? undefined : parseKey(afterKey);
+    const databases = [...this.#pool.databases].toSorted();
+    const rows: OutboxListing[] = [];
+    for (const database of databases) {
+      if (after !== undefined && database < after.database) continue;
+      if (rows.length >= limit) break;
+      const found = await this.#pool.use(database, ({ outbox }) =>
+        outbox.list({
+          state,
+          afterKey: database === after?.database ? after.key : undefined,
+          limit: limit - rows.length,
+        }),
+      );
+      for (const row of found) rows.push({ ...row, key: outboxKeyOf(database, row.key) });
+    }
+    return rows;
+  }
+
+  async retry(keys: readonly string[] | 'all'): Promise<number> {
+    const groups = new Map<string, string[] | 'all'>();
+    if (keys === 'all') {
+      for (const database of this.#pool.databases) groups.set(database, 'all');
+    } else {
+      for (const { database, key } of keys.map(parseKey)) {
+        const group = groups.get(database) ?? [];
+        if (group !== 'all') groups.set(database, [...group, key]);
+      }
+    }
+    let count = 0;
+    for (const [database, group] of groups) {
+      count += await this.#pool.use(database, ({ outbox }) => outbox.retry(group));
+    }
+    return count;
+  }
+
+  /** As last counted, so that nobody opens a store to look. */
+  counts(): Promise<{ pending: number; parked: number }> {
+    const all = [...this.#pool.counts.values()];
+    return Promise.resolve({
+      pending: all.reduce((sum, { pending }) => sum + pending, 0),
+      parked: all.reduce((sum, { parked }) => sum + parked, 0),
+    });
+  }
+}

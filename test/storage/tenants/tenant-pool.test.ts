@@ -1,0 +1,168 @@
+import { expect } from 'chai';
+import { isSuError, SuError } from '../../../src/lib/errors.js';
+import type { Settlement } from '../../../src/lib/uploader/ports.js';
+import { TenantOutbox } from '../../../src/lib/storage/tenants/tenant-outbox.js';
+import { TenantPool, type TenantStore } from '../../../src/lib/storage/tenants/tenant-pool.js';
+import { randomId } from '../../support/item-factory.js';
+import { waitFor } from '../../support/su-process.js';
+
+/** Tenants that remember what happened to them. */
+class Tenants {
+  readonly events: string[] = [];
+  readonly open = new Set<string>();
+  readonly pending = new Map<string, number>();
+  readonly settled: Settlement[] = [];
+  mostOpen = 0;
+  away = new Set<string>();
+  closing: () => Promise<void> = () => Promise.resolve();
+  readonly pool: TenantPool;
+
+  constructor(options: { openMax: number; idleMs?: number }) {
+    this.pool = new TenantPool({
+      open: (database) => this.#open(database),
+      openMax: options.openMax,
+      idleMs: options.idleMs ?? 60_000,
+      monotonicMs: () => performance.now(),
+      log: { info: () => undefined, warn: () => undefined },
+    });
+  }
+
+  async #open(database: string): Promise<TenantStore> {
+    expect(this.open.has(database), `${database} is open twice`).to.equal(false);
+    this.events.push(`open ${database}`);
+    this.open.add(database);
+    this.mostOpen = Math.max(this.mostOpen, this.open.size);
+    const rows = () =>
+      Array.from({ length: this.pending.get(database) ?? 0 }, (_, index) => ({
+        key: String(index),
+        processId: randomId(),
+        messageId: randomId(),
+        assignmentId: undefined,
+        parts: 1,
+        attempts: 0,
+      }));
+    const outbox = {
+      counts: () => Promise.resolve({ pending: rows().length, parked: 1 }),
+      claim: (limit: number) => Promise.resolve(rows().slice(0, limit)),
+      settle: (settlements: readonly Settlement[]) => {
+        this.settled.push(...settlements.map((one) => ({ ...one, key: `${database}/${one.key}` })));
+        this.pending.set(database, 0);
+        return Promise.resolve();
+      },
+    };
+    return {
+      outbox,
+      ready: () =>
+        this.away.has(database)
+          ? Promise.reject(new SuError('store-unavailable', 'away'))
+          : Promise.resolve(),
+      close: async () => {
+        await this.closing();
+        this.open.delete(database);
+        this.events.push(`close ${database}`);
+      },
+    } as unknown as TenantStore;
+  }
+
+  touch(database: string): Promise<string> {
+    return this.pool.use(database, () => Promise.resolve(database));
+  }
+}
+
+describe('the stores of tenants', () => {
+  let tenants: Tenants;
+  afterEach(() => tenants.pool.close());
+
+  const eventually = (holds: () => boolean): Promise<boolean> =>
+    waitFor(
+      () => (holds() ? true : undefined),
+      () => tenants.events.join(),
+      5_000,
+    );
+
+  it('are opened when they are first needed, once for all who need them', async () => {
+    tenants = new Tenants({ openMax: 4 });
+    tenants.pool.setDatabases(['a', 'b']);
+    expect(tenants.events).to.deep.equal([]);
+    await Promise.all([tenants.touch('a'), tenants.touch('a'), tenants.touch('a')]);
+    expect(tenants.events).to.deep.equal(['open a']);
+  });
+
+  it('are never more than the bound: the one unused the longest makes room', async () => {
+    tenants = new Tenants({ openMax: 2 });
+    for (const database of ['a', 'b', 'a', 'c']) await tenants.touch(database);
+    expect(tenants.events).to.deep.equal(['open a', 'open b', 'close b', 'open c']);
+    expect([...tenants.open].toSorted()).to.deep.equal(['a', 'c']);
+  });
+
+  it('refuse one more with 503 while all are in use', async () => {
+    tenants = new Tenants({ openMax: 1 });
+    const { release } = await tenants.pool.hold('a');
+    const failure = await tenants.touch('b').catch((error: unknown) => error);
+    expect(failure).to.include({ code: 'store-unavailable', retryAfterSeconds: 2 });
+    release();
+    expect(await tenants.touch('b')).to.equal('b');
+  });
+
+  it('are opened again only when their closing is over', async () => {
+    tenants = new Tenants({ openMax: 1 });
+    tenants.closing = () => new Promise((resolve) => setTimeout(resolve, 30));
+    for (const database of ['a', 'b', 'a', 'b', 'a']) await tenants.touch(database);
+    expect(tenants.events.filter((event) => event === 'open a')).to.have.lengthOf(3);
+  });
+
+  it('are closed when nobody uses them, but not before their uploads are through', async () => {
+    tenants = new Tenants({ openMax: 4, idleMs: 20 });
+    tenants.pending.set('b', 1);
+    await tenants.touch('a');
+    await tenants.touch('b');
+    await eventually(() => tenants.events.includes('close a'));
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    expect([...tenants.open]).to.deep.equal(['b']);
+    tenants.pending.set('b', 0);
+    await eventually(() => tenants.events.includes('close b'));
+  });
+
+  it('are not closed under a reader that takes its time', async () => {
+    tenants = new Tenants({ openMax: 4, idleMs: 20 });
+    const { release } = await tenants.pool.hold('a');
+    await new Promise((resolve) => setTimeout(resolve, 80));
+    expect(tenants.events).to.deep.equal(['open a']);
+    release();
+    await eventually(() => tenants.events.includes('close a'));
+  });
+
+  it('are each visited for their uploads, a bounded number at a time, whatever one of them suffers', async () => {
+    tenants = new Tenants({ openMax: 2, idleMs: 20 });
+    const databases = ['a', 'b', 'c', 'd', 'e'];
+    tenants.away.add('c');
+    tenants.pool.setDatabases(databases);
+    for (const database of databases) tenants.pending.set(database, 3);
+    const outbox = new TenantOutbox(tenants.pool);
+    const drained = new Set<string>();
+    await waitFor(
+      async () => {
+        for (const row of await outbox.claim(10).catch(() => [])) {
+          await outbox.settle([{ key: row.key, status: 'done' }]);
+          drained.add(row.key.split(':')[0] ?? '');
+        }
+        if (drained.size === 4) tenants.away.clear();
+        return drained.size === 5 ? true : undefined;
+      },
+      () => `drained ${[...drained].join()}: ${tenants.events.join()}`,
+      10_000,
+    );
+    expect(tenants.mostOpen).to.equal(2);
+    expect(new Set(tenants.settled.map(({ key }) => key))).to.include('d/0');
+    expect((await outbox.counts()).parked).to.be.greaterThan(0);
+  });
+
+  it('let nobody in after the end', async () => {
+    tenants = new Tenants({ openMax: 2 });
+    await tenants.touch('a');
+    await tenants.pool.close();
+    expect(tenants.events).to.deep.equal(['open a', 'close a']);
+    const failure = await tenants.touch('b').catch((error: unknown) => error);
+    expect(isSuError(failure, 'store-unavailable')).to.equal(true);
+  });
+});
