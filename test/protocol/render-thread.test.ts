@@ -1,11 +1,16 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { expect } from 'chai';
 import { isSuError } from '../../src/lib/errors.js';
 import { encodeBundle, parseMessageBundle } from '../../src/lib/protocol/bundle.js';
 import { encodeDataItem, parseDataItem } from '../../src/lib/protocol/data-item.js';
-import { RenderThread, type RenderRequest } from '../../src/lib/protocol/render-thread.js';
-import { renderNode } from '../../src/lib/protocol/wire.js';
+import {
+  RenderThread,
+  startRenderWorker,
+  type RenderRequest,
+} from '../../src/lib/protocol/render-thread.js';
+import { renderNode, renderProcessNode } from '../../src/lib/protocol/wire.js';
 
 const OWNER = randomBytes(512);
 
@@ -13,6 +18,10 @@ function bundleOf(data: Uint8Array): Uint8Array {
   const fields = { signatureType: 1, signature: randomBytes(512), owner: OWNER, tags: [] } as const;
   const item = parseDataItem(encodeDataItem(fields, data), 'stored');
   return encodeBundle({ owner: OWNER, anchor: randomBytes(32), items: [item, item] });
+}
+
+function fail(): never {
+  throw new Error('the bundle has an item');
 }
 
 const failure = async (work: Promise<unknown>): Promise<unknown> => {
@@ -93,6 +102,33 @@ describe('the thread that renders large entries', function () {
     expect(isSuError(await failure(broken), 'invalid-data-item')).to.equal(true);
     expect(await failure(missing)).to.have.property('message', 'not there');
     expect((await good).length).to.be.greaterThan(400_000);
+  });
+
+  it('gives a text that is small, though its bundle is not', async () => {
+    const noText = bundleOf(Buffer.alloc(400_000, 0xff));
+    const node = await thread.render({ text: 'process-node', load: () => noText });
+    expect(node.length).to.be.lessThan(8_192);
+    const { assignment, item } = parseMessageBundle(noText);
+    expect(node.toString()).to.equal(
+      renderProcessNode({ assignment, item: item ?? fail() }, { showAnchor: false }),
+    );
+  });
+
+  it('ends its worker when there is nothing to do, and starts another when there is', async () => {
+    const ended: Promise<unknown>[] = [];
+    const resting = new RenderThread(() => {
+      const worker = startRenderWorker();
+      ended.push(once(worker, 'exit'));
+      return worker;
+    }, 10);
+    await resting.render(request());
+    // The timer does not keep the program alive by itself.
+    const alive = setInterval(() => undefined, 1_000);
+    await ended[0];
+    clearInterval(alive);
+    expect((await resting.render(request())).length).to.be.greaterThan(400_000);
+    expect(ended).to.have.length(2);
+    await resting.close();
   });
 
   it('refuses whom a thread leaves behind that dies, and starts another', async () => {

@@ -42,15 +42,20 @@ export function startRenderWorker(): Worker {
  */
 export class RenderThread {
   readonly #startWorker: () => Worker;
+  readonly #idleMs: number;
   #worker: Worker | undefined;
   #running: Waiting | undefined;
   #waiting: Waiting[] = [];
   #idle: NodeJS.Timeout | undefined;
   #closed = false;
 
-  /** @param start makes a worker that answers each `LargeText` with a `RenderAnswer` */
-  constructor(start: () => Worker = startRenderWorker) {
+  /**
+   * @param start makes a worker that answers each `LargeText` with a `RenderAnswer`
+   * @param idleMs how long a worker without work is kept
+   */
+  constructor(start: () => Worker = startRenderWorker, idleMs: number = IDLE_MS) {
     this.#startWorker = start;
+    this.#idleMs = idleMs;
   }
 
   /**
@@ -133,7 +138,7 @@ export class RenderThread {
       // Forgotten first: what comes while it ends goes to a new one.
       this.#worker = undefined;
       void worker.terminate();
-    }, IDLE_MS);
+    }, this.#idleMs);
     this.#idle.unref();
   }
 

@@ -1,5 +1,5 @@
 import { parentPort } from 'node:worker_threads';
-import { invariant, isSuError, type ErrorCode } from '../errors.js';
+import { invariant, type ErrorCode } from '../errors.js';
 import { renderLargeText, type LargeText } from './large-text.js';
 
 /** What a thread answers to a `LargeText`. */
@@ -17,8 +17,8 @@ port.on('message', (job: LargeText) => {
     const transfer = text.length > Buffer.poolSize ? [text.buffer as ArrayBuffer] : [];
     port.postMessage({ text } satisfies RenderAnswer, transfer);
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    const code = isSuError(error) ? error.code : 'invariant';
+    // Only an Error is ever thrown here, and one without a code of ours is a bug of ours.
+    const { code = 'invariant', message } = error as Error & { readonly code?: ErrorCode };
     port.postMessage({ code, message } satisfies RenderAnswer);
   }
 });
