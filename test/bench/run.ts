@@ -151,7 +151,7 @@ interface BenchParts {
 
 async function benchStore(store: StoreName, parts: BenchParts): Promise<StoreFigures> {
   const { folder, bundler, load, workloads } = parts;
-  const database = store === 'postgres' ? await startPostgres() : undefined;
+  const database = store === 'postgres' ? await startPostgres('on') : undefined;
   const cwd = join(folder, store);
   await mkdir(cwd);
   const server = await startSu({
