@@ -1,6 +1,4 @@
-import cors from '@koa/cors';
-import { Router } from '@koa/router';
-import Koa from 'koa';
+import type Koa from 'koa';
 import type { Log } from '../observability/log.js';
 import type { Metrics } from '../observability/metrics.js';
 import type { Locate, Located } from '../router/locate.js';
@@ -8,17 +6,15 @@ import type { Clock } from '../scheduler/ports.js';
 import type { ProcessGuard } from '../scheduler/process-whitelist.js';
 import type { ListState } from '../scheduler/refreshed-list.js';
 import type { AddressGuard } from './client-address.js';
-import { errorBoundary } from './error-boundary.js';
 import type { Forward } from './forward.js';
-import type { Handler } from './handler.js';
 import { BODY_LIMITS, makeReadBody, type BodyLimits } from './read-body.js';
-import { logRequests, type RequestState } from './request-log.js';
+import type { RequestState } from './request-log.js';
+import { makeRoutedApp } from './routed-app.js';
 import { healthRoute } from './routes/health.js';
 import { infoRoute } from './routes/info.js';
 import { metricsRoute } from './routes/metrics.js';
 import { processReadRoute, readRoute, routerSubmitRoute } from './routes/router-forward.js';
 import { ownTimestampRoute, type OwnTimestampOptions } from './routes/router-own.js';
-import { refuseUnhandled } from './unhandled.js';
 
 export interface RouterAppOptions {
   readonly locate: Pick<Locate, 'locate'>;
@@ -52,7 +48,7 @@ const NO_GUARDS: RouterGuards = {
   lists: () => [],
 };
 
-/** The application of `su serve router`: which middleware runs in which order, and every route. */
+/** The application of `su serve router`: every route. */
 export function makeRouterApp(options: RouterAppOptions): Koa<RequestState> {
   const { forward, height, address, clock, health, metrics, log } = options;
   const readBody = makeReadBody({ ...BODY_LIMITS, ...options.limits });
@@ -60,43 +56,14 @@ export function makeRouterApp(options: RouterAppOptions): Koa<RequestState> {
   const locate = (processId: string): Promise<Located> => options.locate.locate(processId);
   const parts = { locate, forward, processes };
 
-  const router = new Router<RequestState>({ sensitive: true });
-  const get = (path: string, handler: Handler): void => void router.get(path, named(path, handler));
-  get('/', readRoute(parts, infoRoute({ address, clock })));
-  router.post('/', named('/', routerSubmitRoute({ ...parts, readBody, checkAddress })));
-  get('/timestamp', readRoute(parts, ownTimestampRoute({ clock, ...height })));
-  get('/health', healthRoute(health, lists));
-  get('/metrics', metricsRoute(metrics));
-  get('/processes/:id', processReadRoute(parts));
-  get('/:id/latest', processReadRoute(parts));
-  get('/:id', readRoute(parts));
-
-  const app = new Koa<RequestState>();
-  app.use(logRequests({ log, metrics }));
-  app.use(
-    cors({
-      allowMethods: 'GET,HEAD,POST,OPTIONS',
-      exposeHeaders: 'X-Request-Id,Retry-After',
-      maxAge: 86_400,
-    }),
-  );
-  app.use(errorBoundary());
-  app.use(router.routes());
-  app.use(refuseUnhandled((path) => allowedMethods(router, path)));
-  // Only what happens outside the middleware comes here: connections that break while an answer is written.
-  app.on('error', (error: unknown) => log.info({ event: 'connection-broken', err: error }));
-  return app;
-}
-
-/** Names the route for log and metrics, then runs its handler. */
-function named(path: string, handler: Handler): Handler {
-  return (ctx) => {
-    ctx.state.route = path;
-    return handler(ctx);
-  };
-}
-
-function allowedMethods(router: Router<RequestState>, path: string): readonly string[] {
-  const layers = router.stack.filter((layer) => layer.match(path));
-  return [...new Set(layers.flatMap((layer) => layer.methods))].toSorted();
+  return makeRoutedApp({ log, metrics }, (get, post) => {
+    get('/', readRoute(parts, infoRoute({ address, clock })));
+    post('/', routerSubmitRoute({ ...parts, readBody, checkAddress }));
+    get('/timestamp', readRoute(parts, ownTimestampRoute({ clock, ...height })));
+    get('/health', healthRoute(health, lists));
+    get('/metrics', metricsRoute(metrics));
+    get('/processes/:id', processReadRoute(parts));
+    get('/:id/latest', processReadRoute(parts));
+    get('/:id', readRoute(parts));
+  });
 }
