@@ -41,17 +41,38 @@ function sha384(bytes: Uint8Array): Buffer {
   return hash('sha384', bytes, 'buffer');
 }
 
+const HASH_BYTES = 48;
+
+/** Two hashes side by side; filled and hashed without a pause, so one is enough. */
+const PAIR = Buffer.alloc(2 * HASH_BYTES);
+
+function sha384OfPair(first: Uint8Array, second: Uint8Array): Buffer {
+  PAIR.set(first, 0);
+  PAIR.set(second, HASH_BYTES);
+  return sha384(PAIR);
+}
+
+/** Of this many bytes and more a blob's tag is hashed each time: shorter ones have few lengths and come again and again. */
+const BLOB_TAGS_KEPT = 4096;
+const blobTags: (Buffer | undefined)[] = Array.from({ length: BLOB_TAGS_KEPT });
+
+function hashBlobTag(byteLength: number): Buffer {
+  const hashTag = (): Buffer => sha384(Buffer.from(`blob${byteLength}`, 'latin1'));
+  return byteLength < BLOB_TAGS_KEPT ? (blobTags[byteLength] ??= hashTag()) : hashTag();
+}
+
 /** The hash of a blob whose content hash is known. */
 function taggedBlob(byteLength: number, contentHash: Uint8Array): Buffer {
-  const tagHash = sha384(Buffer.from(`blob${byteLength}`, 'latin1'));
-  return sha384(Buffer.concat([tagHash, contentHash]));
+  return sha384OfPair(hashBlobTag(byteLength), contentHash);
+}
+
+function hashListTag(count: number): Buffer {
+  return sha384(Buffer.from(`list${count}`, 'latin1'));
 }
 
 /** The hash of a list whose parts' hashes are known. */
 function taggedList(partHashes: readonly Uint8Array[]): Buffer {
-  let accumulated = sha384(Buffer.from(`list${partHashes.length}`, 'latin1'));
-  for (const partHash of partHashes) accumulated = sha384(Buffer.concat([accumulated, partHash]));
-  return accumulated;
+  return partHashes.reduce<Buffer>(sha384OfPair, hashListTag(partHashes.length));
 }
 
 /**
@@ -64,20 +85,29 @@ export function deepHash(chunk: DeepHashChunk): Uint8Array {
   return taggedList(chunk.map(deepHash));
 }
 
-const DATAITEM_HASH = deepHash(Buffer.from('dataitem'));
-const VERSION_HASH = deepHash(Buffer.from('1'));
+/** Parts of the signed list: `dataitem`, `1`, signature type, owner, target, anchor, tags, data. */
+const SIGNED_PARTS = 8;
+const SIGNED_LIST_START = [Buffer.from('dataitem'), Buffer.from('1')]
+  .map(deepHash)
+  .reduce<Buffer>(sha384OfPair, hashListTag(SIGNED_PARTS));
 
-/** The hashes of all that stands before the data in the signed list. */
-function headHashes(fields: SignedFields): Uint8Array[] {
-  return [
-    DATAITEM_HASH,
-    VERSION_HASH,
-    deepHash(Buffer.from(String(fields.signatureType), 'latin1')),
-    deepHash(fields.owner),
-    deepHash(fields.target),
-    deepHash(fields.anchor),
-    deepHash(fields.rawTags),
-  ];
+/** By signature type, of which a parsed item has one of a few: the hash of the list up to and with it. */
+const signedListStarts = new Map<number, Buffer>();
+
+function startSignedList(signatureType: number): Buffer {
+  const known = signedListStarts.get(signatureType);
+  if (known !== undefined) return known;
+  const type = Buffer.from(String(signatureType), 'latin1');
+  const start = sha384OfPair(SIGNED_LIST_START, deepHash(type));
+  signedListStarts.set(signatureType, start);
+  return start;
+}
+
+/** The hash of the whole signed list, given the deep hash of the data, its last part. */
+function signedList(fields: Omit<SignedFields, 'data'>, dataHash: Uint8Array): Buffer {
+  const { owner, target, anchor, rawTags } = fields;
+  const rest = [deepHash(owner), deepHash(target), deepHash(anchor), deepHash(rawTags), dataHash];
+  return rest.reduce<Buffer>(sha384OfPair, startSignedList(fields.signatureType));
 }
 
 /** The hash of a blob, on the thread pool. */
@@ -90,7 +120,7 @@ async function deepHashApart(data: Uint8Array): Promise<Uint8Array> {
  * data: for items that we make ourselves, which have none or little.
  */
 export function signatureMessageSync(fields: SignedFields): Uint8Array {
-  return taggedList([...headHashes(fields), deepHash(fields.data)]);
+  return signedList(fields, deepHash(fields.data));
 }
 
 /**
@@ -99,9 +129,7 @@ export function signatureMessageSync(fields: SignedFields): Uint8Array {
  */
 export function signatureMessage(fields: SignedFields): Promise<Uint8Array> | Uint8Array {
   if (fields.data.length < HASHED_APART_BYTES_MIN) return signatureMessageSync(fields);
-  return deepHashApart(fields.data).then((dataHash) =>
-    taggedList([...headHashes(fields), dataHash]),
-  );
+  return deepHashApart(fields.data).then((dataHash) => signedList(fields, dataHash));
 }
 
 /** By the bytes of the name, then of the value: UTF-16 order, which JavaScript compares by, differs from it. */
@@ -130,10 +158,7 @@ export async function deepHashForDeduplication(
   const kept = fields.tags.filter((tag) => tag.name !== PUSHED_FOR);
   const hashWith = (tags: readonly Tag[]): Uint8Array => {
     const rawTags = encodeKept(tags, fields.tags);
-    return taggedList([
-      ...headHashes({ ...fields, signatureType: 1, owner: EMPTY, rawTags }),
-      dataHash,
-    ]);
+    return signedList({ ...fields, signatureType: 1, owner: EMPTY, rawTags }, dataHash);
   };
   return { sorted: hashWith(kept.toSorted(byNameThenValue)), unsorted: hashWith(kept) };
 }
