@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { expect } from 'chai';
 import { idFromBytes } from '../../src/lib/protocol/ids.js';
 import { cacheLogReader } from '../../src/lib/scheduler/cached-log-reader.js';
-import type { LogEntry, LogReader, RangeQuery } from '../../src/lib/scheduler/ports.js';
+import type { LogEntry, LogProcess, LogReader, RangeQuery } from '../../src/lib/scheduler/ports.js';
 import { seeded } from '../support/lane-harness.js';
 
 const processId = idFromBytes(randomBytes(32));
@@ -19,22 +19,32 @@ function entryOf(nonce: number, timestamp = 1000 + 10 * nonce): LogEntry {
 /** A log in memory that counts what it is asked. */
 class CountingReader implements LogReader {
   entriesRead = 0;
+  processesRead = 0;
+  process: LogProcess | undefined;
+  /** Reads of ranges. */
+  ranges = 0;
   readonly log: LogEntry[];
 
   constructor(log: LogEntry[]) {
     this.log = log;
   }
 
-  findProcess(): Promise<undefined> {
-    return Promise.resolve(undefined);
+  findProcess(): Promise<LogProcess | undefined> {
+    this.processesRead += 1;
+    return Promise.resolve(this.process);
   }
   findLatest(): Promise<LogEntry | undefined> {
+    this.entriesRead += 1;
+    return Promise.resolve(this.log.at(-1));
+  }
+  findHeadPlace(): Promise<LogEntry | undefined> {
     return Promise.resolve(this.log.at(-1));
   }
   findEntry(): Promise<undefined> {
     return Promise.resolve(undefined);
   }
   async *readRange(query: RangeQuery): AsyncIterable<readonly LogEntry[]> {
+    this.ranges += 1;
     const place = (entry: LogEntry): number =>
       query.by === 'nonce' ? entry.nonce : entry.timestamp;
     const found = this.log
@@ -98,6 +108,50 @@ describe('the memory in front of the log', () => {
     expect(await noncesOf(reader, { from: 6 })).to.deep.equal([]);
     store.log.push(entryOf(7));
     expect(await noncesOf(reader, { from: 6 })).to.deep.equal([7]);
+  });
+
+  it('asks for the head alone where nothing more is there, and sees at once when something is', async () => {
+    const store = new CountingReader(upTo(5));
+    const reader = cacheLogReader(store, LIMITS);
+    await noncesOf(reader, { from: 2 });
+    store.ranges = 0;
+    for (const from of [2, 5, 9]) {
+      const known = upTo(5).map(({ nonce }) => nonce);
+      expect(await noncesOf(reader, { from })).to.deep.equal(known.filter((nonce) => nonce > from));
+    }
+    expect(await noncesOf(reader, { by: 'timestamp', from: 1030 })).to.deep.equal([4, 5]);
+    expect(store.ranges).to.equal(0);
+    store.log.push(entryOf(6));
+    expect(await noncesOf(reader, { from: 5 })).to.deep.equal([6]);
+    expect(await noncesOf(reader, { from: 4 })).to.deep.equal([5, 6]);
+  });
+
+  it('does not take the end of one epoch for the end of the log', async () => {
+    const later = { ...entryOf(3), epoch: 1 };
+    const store = new CountingReader([...upTo(5), later]);
+    const reader = cacheLogReader(store, LIMITS);
+    for (let i = 0; i < 2; i += 1) {
+      expect(await noncesOf(reader, { from: 2 })).to.deep.equal([3, 4, 5, 3]);
+      expect(await noncesOf(reader, { from: 5 })).to.deep.equal([]);
+    }
+    expect(store.ranges).to.equal(4);
+  });
+
+  it('keeps processes that are there, without anchors, and the newest entry while it is the newest', async () => {
+    const store = new CountingReader(upTo(5));
+    const reader = cacheLogReader(store, LIMITS);
+    expect(await reader.findProcess(processId)).to.equal(undefined);
+    store.process = { processId, record: Buffer.from('{}'), entry: entryOf(0) };
+    for (let i = 0; i < 3; i += 1) {
+      expect(await reader.findProcess(processId)).to.deep.equal(store.process);
+      expect(await reader.findLatest(processId)).to.deep.equal(entryOf(5));
+    }
+    expect(store.processesRead).to.equal(2);
+    expect(store.entriesRead).to.equal(1);
+    await reader.findProcess(processId, { showAnchor: true });
+    expect(store.processesRead).to.equal(3);
+    store.log.push(entryOf(6));
+    expect(await reader.findLatest(processId)).to.deep.equal(entryOf(6));
   });
 
   it('keeps the holes of an old log', async () => {

@@ -198,12 +198,14 @@ describe('the reader behind a list of processes', () => {
       yield [entryOf(listed)];
     },
     findLatest: (processId) => Promise.resolve(entryOf(processId)),
+    findHeadPlace: (processId) => Promise.resolve(entryOf(processId)),
     findEntry: (id, processId) => Promise.resolve(entryOf(processId ?? messageOf(id))),
   };
   const reader = makeGuardedReader(everything, listing({ [listed]: { readOnly: false } }));
 
   it('finds what belongs to a listed process', async () => {
     expect(await reader.findProcess(listed)).to.deep.equal({ processId: listed });
+    expect(await reader.findHeadPlace(listed)).to.not.equal(undefined);
     expect(await reader.findLatest(listed)).to.not.equal(undefined);
     expect(await reader.findEntry(messageOf(listed), listed)).to.not.equal(undefined);
     expect(await reader.findEntry(messageOf(listed), undefined)).to.not.equal(undefined);
@@ -211,6 +213,7 @@ describe('the reader behind a list of processes', () => {
 
   it('finds nothing of any other, also by an id alone', async () => {
     expect(await reader.findProcess(other)).to.equal(undefined);
+    expect(await reader.findHeadPlace(other)).to.equal(undefined);
     expect(await reader.findLatest(other)).to.equal(undefined);
     expect(await reader.findEntry(messageOf(other), other)).to.equal(undefined);
     expect(await reader.findEntry(messageOf(other), undefined)).to.equal(undefined);

@@ -103,6 +103,10 @@ export class MemoryLog implements LogReader {
     }
   }
 
+  async findHeadPlace(processId: Id): Promise<LogEntry | undefined> {
+    return this.findLatest(processId);
+  }
+
   async findLatest(processId: Id): Promise<LogEntry | undefined> {
     await this.lookUp();
     return this.entries.filter((entry) => entry.processId === processId).at(-1);

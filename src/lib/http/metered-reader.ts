@@ -15,6 +15,7 @@ export function meterReader(reader: LogReader, metrics: Metrics): LogReader {
   return {
     findProcess: (id, options) => timed('get_process', () => reader.findProcess(id, options)),
     findLatest: (id, options) => timed('get_message', () => reader.findLatest(id, options)),
+    findHeadPlace: (id) => timed('get_message', () => reader.findHeadPlace(id)),
     findEntry: (id, processId, options) =>
       timed('get_message', () => reader.findEntry(id, processId, options)),
     async *readRange(query) {

@@ -30,6 +30,7 @@ export function reportDamage(
   return {
     findProcess: (id, options) => watched(reader.findProcess(id, options)),
     findLatest: (id, options) => watched(reader.findLatest(id, options)),
+    findHeadPlace: (id) => reader.findHeadPlace(id),
     findEntry: (id, processId, options) => watched(reader.findEntry(id, processId, options)),
     async *readRange(query) {
       try {

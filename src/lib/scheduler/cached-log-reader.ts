@@ -1,16 +1,16 @@
 import { LRUCache } from 'lru-cache';
 import type { Id } from '../protocol/ids.js';
-import type { LogEntry, LogReader, RangeQuery } from './ports.js';
+import type { LogEntry, LogProcess, LogReader, Position, RangeQuery } from './ports.js';
 
 /*
- * Rendered entries in memory, for the pages that everybody reads. A stored entry never changes, so what is here cannot be
- * wrong; what is not here is read from the store.
+ * Rendered entries in memory, for the pages that everybody reads. A stored process or entry never changes, so what is here
+ * cannot be wrong; what is not here is read from the store.
  *
  * Promises:
  * - an entry is followed by another only where the store itself gave the two one after the other: holes and
  *   whatever else an old log contains stay as they are;
- * - the end of what is known here is never taken for the end of the log: there the store goes on, so an entry that was
- *   acknowledged before the call is always found;
+ * - the end of what is known here is never taken for the end of the log: the store is asked for its head, and goes on where
+ *   that lies further on, so an entry that was acknowledged before the call is always found;
  * - a log in which places repeat or timestamps fall is not answered from here, since a cursor does not tell its entries apart;
  * - memory is bounded in bytes, entries that nobody asks for go first.
  */
@@ -31,17 +31,45 @@ export interface EntryCacheOptions {
 
 /** What an entry takes besides its JSON: objects and keys. */
 const OVERHEAD_BYTES = 400;
+/** Of the whole memory: for processes, and for the newest entries of logs. */
+const SMALL_SHARE = 1 / 8;
 const DISORDERED_MAX = 10_000;
 
-/** The reader with a memory in front of its ranges; everything else passes through. */
+/** The reader with a memory in front of it; look-ups by an entry's id pass through. */
 export function cacheLogReader(reader: LogReader, options: EntryCacheOptions): LogReader {
-  const cache = new EntryCache(options);
+  const smallBytesMax = Math.max(1, Math.floor(options.bytesMax * SMALL_SHARE));
+  const entries = new EntryCache({ ...options, bytesMax: options.bytesMax - 2 * smallBytesMax });
+  const processes = new LRUCache<Id, LogProcess>({
+    maxSize: smallBytesMax,
+    maxEntrySize: options.entryBytesMax,
+    sizeCalculation: ({ record, entry }) =>
+      record.length + (entry?.node.length ?? 0) + OVERHEAD_BYTES,
+  });
+  const newest = new LRUCache<Id, LogEntry>({
+    maxSize: smallBytesMax,
+    maxEntrySize: options.entryBytesMax,
+    sizeCalculation: ({ node }) => node.length + OVERHEAD_BYTES,
+  });
   return {
-    findProcess: (processId, shown) => reader.findProcess(processId, shown),
-    findLatest: (processId, shown) => reader.findLatest(processId, shown),
-    findEntry: (id, processId, shown) => reader.findEntry(id, processId, shown),
+    async findProcess(processId, shown) {
+      if (shown?.showAnchor === true) return reader.findProcess(processId, shown);
+      const known = processes.get(processId);
+      if (known !== undefined) return known;
+      const found = await reader.findProcess(processId, shown);
+      if (found !== undefined) processes.set(processId, ownProcess(found));
+      return found;
+    },
+    async findLatest(processId, asked) {
+      const known = newest.get(processId);
+      if (known !== undefined && isAt(known, await reader.findHeadPlace(processId))) return known;
+      const found = await reader.findLatest(processId, asked);
+      if (found !== undefined) newest.set(processId, ownEntry(found));
+      return found;
+    },
+    findHeadPlace: (processId) => reader.findHeadPlace(processId),
+    findEntry: (id, processId, asked) => reader.findEntry(id, processId, asked),
     readRange: (query) =>
-      query.showAnchor ? reader.readRange(query) : readThrough(reader, cache, query),
+      query.showAnchor ? reader.readRange(query) : readThrough(reader, entries, query),
   };
 }
 
@@ -58,6 +86,7 @@ async function* readThrough(
     last = piece.entries.at(-1);
     if (limit === 0 || piece.isEnd) return;
   }
+  if (await endsHere(reader, query, last)) return;
   if (last !== undefined) from = query.by === 'nonce' ? last.nonce : last.timestamp;
   const rest = { ...query, from, limit };
   for await (const entries of reader.readRange(rest)) {
@@ -65,6 +94,25 @@ async function* readThrough(
     last = entries.at(-1) ?? last;
     yield entries;
   }
+}
+
+/**
+ * Whether the log has nothing of the range behind what is known of it. Where nothing is known, a timestamp tells nothing: in
+ * an old log one that comes earlier may be later.
+ */
+async function endsHere(
+  reader: LogReader,
+  { processId, by, from }: RangeQuery,
+  last: LogEntry | undefined,
+): Promise<boolean> {
+  if (last !== undefined) return isAt(last, await reader.findHeadPlace(processId));
+  if (by !== 'nonce' || from === undefined) return false;
+  const head = await reader.findHeadPlace(processId);
+  return head?.epoch === 0 && head.nonce <= from;
+}
+
+function isAt(entry: Position, place: Position | undefined): boolean {
+  return place?.epoch === entry.epoch && place.nonce === entry.nonce;
 }
 
 interface Piece {
@@ -153,7 +201,7 @@ class EntryCache {
     if (entry.node.length > this.#options.entryBytesMax) return;
     const key = keyOf(processId, entry.nonce);
     if (this.#entries.has(key)) return;
-    this.#entries.set(key, { entry: { ...entry, node: ownBytes(entry.node) }, next: undefined });
+    this.#entries.set(key, { entry: ownEntry(entry), next: undefined });
     this.#byTime.set(keyOf(processId, entry.timestamp), entry.nonce);
   }
 }
@@ -173,6 +221,14 @@ function follows(previous: LogEntry, entry: LogEntry): boolean {
     entry.nonce > previous.nonce &&
     entry.timestamp > previous.timestamp
   );
+}
+
+function ownEntry(entry: LogEntry): LogEntry {
+  return { ...entry, node: ownBytes(entry.node) };
+}
+
+function ownProcess({ processId, record, entry }: LogProcess): LogProcess {
+  return { processId, record: ownBytes(record), entry: entry && ownEntry(entry) };
 }
 
 /** A copy where the bytes are part of a larger piece that they would keep in memory. */

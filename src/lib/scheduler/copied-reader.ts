@@ -38,8 +38,6 @@ export interface CopiedLog {
 export interface DatabaseLog extends LogReader {
   /** The entries of a range that stand behind a place of the log. */
   readRangeBehind(query: RangeQuery, place: Position): AsyncIterable<readonly LogEntry[]>;
-  /** Where the last message stands, by the writer. */
-  findHeadPlace(processId: Id): Promise<Position | undefined>;
   /** Whether a message with this hash chain stands at a place, by the writer. */
   hasHashChain(processId: Id, at: Position & { readonly hashChain: string }): Promise<boolean>;
 }
@@ -97,6 +95,7 @@ export function makeCopiedReader(options: CopiedReaderOptions): LogReader {
       onRead('database');
       return database.findLatest(processId, asked);
     },
+    findHeadPlace: (processId) => database.findHeadPlace(processId),
     readRange: (query) => readRange(query, disk, options),
   };
 }

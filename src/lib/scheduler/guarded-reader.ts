@@ -14,6 +14,8 @@ export function makeGuardedReader(
     findProcess: async (processId, options) =>
       isListed(processId) ? reader.findProcess(processId, options) : undefined,
     readRange: (query) => reader.readRange(query),
+    findHeadPlace: async (processId) =>
+      isListed(processId) ? reader.findHeadPlace(processId) : undefined,
     findLatest: async (processId, options) =>
       isListed(processId) ? reader.findLatest(processId, options) : undefined,
     async findEntry(id, processId, options) {

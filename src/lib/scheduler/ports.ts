@@ -243,6 +243,11 @@ export interface LogReader {
    * bytes, each read only when asked for; the cost of a piece does not depend on its depth in the log.
    */
   readRange(query: RangeQuery): AsyncIterable<readonly LogEntry[]>;
+  /**
+   * Where the log ends at this moment, without reading the entry: the highest place of a message. A log without messages
+   * has none, or the process's own.
+   */
+  findHeadPlace(processId: Id): Promise<Position | undefined>;
   /** The entry with the highest (epoch, nonce), undefined when there is no message. */
   findLatest(processId: Id, options?: ReadOptions): Promise<LogEntry | undefined>;
   /**

@@ -213,6 +213,7 @@ class Disk {
       findOwner: (id, processId) => find(({ findOwner }) => findOwner(id, processId)),
       reader: {
         findProcess: (id, shown) => find(({ reader }) => reader.findProcess(id, shown)),
+        findHeadPlace: (id) => find(({ reader }) => reader.findHeadPlace(id)),
         findLatest: (id, asked) => find(({ reader }) => reader.findLatest(id, asked)),
         findEntry: (id, processId, asked) =>
           find(({ reader }) => reader.findEntry(id, processId, asked)),

@@ -249,6 +249,27 @@ function describeSingleEntries(opened: StoreInUse): void {
     expect(await opened.current.reader.findLatest(bare.builder.processId)).to.equal(undefined);
   });
 
+  it('finds where each of many logs ends, also as soon as an entry is acknowledged', async () => {
+    const logs = await Promise.all([3, 1, 0].map((count) => newLog(count)));
+    await opened.current.store.append(logs.map(({ run }) => run));
+    const bare = await newLog(0, { withAssignment: false });
+    await opened.current.store.append([bare.run]);
+    const [three, one, none] = logs.map(({ builder }) => builder);
+    const ids = [three, one, none, bare.builder].map((builder) => builder?.processId ?? randomId());
+    const { reader, store } = opened.current;
+    const noncesOf = async (): Promise<(number | undefined)[]> =>
+      (await Promise.all([...ids, randomId()].map((id) => reader.findHeadPlace(id)))).map(
+        (place) => place?.nonce,
+      );
+    const before = await noncesOf();
+    // A log without messages may name the process's own place.
+    expect(before[2]).to.be.oneOf([undefined, 0]);
+    expect(before.toSpliced(2, 1)).to.deep.equal([3, 1, undefined, undefined]);
+    const onto = one?.head;
+    await store.append([runOf(onto, ...((await one?.messages(1)) ?? []))]);
+    expect(await reader.findHeadPlace(ids[1] as Id)).to.deep.include({ epoch: 0, nonce: 2 });
+  });
+
   it('finds a message by its id and by its assignment’s, within its process or without naming one', async () => {
     const { builder, run, entries } = await newLog(2);
     await opened.current.store.append([run]);

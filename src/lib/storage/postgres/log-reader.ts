@@ -9,6 +9,7 @@ import type {
   RangeQuery,
   ReadOptions,
 } from '../../scheduler/ports.js';
+import { batchPerTick } from '../../scheduler/batch-per-tick.js';
 import { describe } from './database-errors.js';
 import type { DatabasePool, Queryable, StoreLog } from './pool.js';
 import { positionOf, readPieces, type Position } from './range.js';
@@ -28,6 +29,7 @@ export interface LogReaderOptions {
 
 const HIDDEN_ANCHOR: ShownOptions = { showAnchor: false };
 const INT4_MAX = 2_147_483_647;
+const HEADS_AT_ONCE = 256;
 
 /**
  * The reading side of the log on PostgreSQL. A replica holds a beginning of every log, so what it has is right and only
@@ -40,6 +42,7 @@ export class PostgresLogReader implements LogReader {
   readonly #renderer: RowRenderer;
   readonly #log: StoreLog;
   readonly #checkReady: () => void;
+  readonly #findHeadPlace: (processId: Id) => Promise<LogPosition | undefined>;
 
   constructor({ writer, replica, renderer, log, checkReady }: LogReaderOptions) {
     this.#writer = writer;
@@ -47,6 +50,10 @@ export class PostgresLogReader implements LogReader {
     this.#renderer = renderer;
     this.#log = log;
     this.#checkReady = checkReady;
+    this.#findHeadPlace = batchPerTick(
+      (processIds: readonly Id[]) => findHeadPlaces(writer, processIds),
+      HEADS_AT_ONCE,
+    );
   }
 
   async findProcess(processId: Id, options = HIDDEN_ANCHOR): Promise<LogProcess | undefined> {
@@ -67,14 +74,10 @@ export class PostgresLogReader implements LogReader {
     yield* this.#readRangeAfter(query, { epoch, nonce, rowId: INT4_MAX });
   }
 
-  /** Where the last message stands, by the writer: one descent of an index, no bundle. */
+  /** By the writer: one descent of an index for each log that is asked for in the same moment, no bundle. */
   async findHeadPlace(processId: Id): Promise<LogPosition | undefined> {
     this.#checkReady();
-    return first<{ epoch: number; nonce: number }>(
-      this.#writer,
-      `select epoch, nonce from messages ${LATEST}`,
-      [processId],
-    );
+    return this.#findHeadPlace(processId);
   }
 
   /** Whether a message with this hash chain stands at a place, by the writer. */
@@ -245,6 +248,24 @@ async function findProcessRow(client: Queryable, processId: Id): Promise<Process
 }
 
 const LATEST = 'where process_id = $1 order by epoch desc, nonce desc, row_id desc limit 1';
+
+async function findHeadPlaces(
+  client: Queryable,
+  processIds: readonly Id[],
+): Promise<readonly (LogPosition | undefined)[]> {
+  const { rows } = await client.query<{ rank: number; epoch: number; nonce: number }>(
+    `select asked.rank::int4 as rank, head.epoch, head.nonce
+       from unnest($1::text[]) with ordinality as asked (process_id, rank)
+      cross join lateral (
+        select epoch, nonce from messages m
+         where m.process_id = asked.process_id
+         order by epoch desc, nonce desc
+         limit 1) head`,
+    [processIds],
+  );
+  const places = new Map(rows.map(({ rank, epoch, nonce }) => [rank, { epoch, nonce }]));
+  return processIds.map((_, index) => places.get(index + 1));
+}
 
 async function findLatestRow(client: Queryable, processId: Id): Promise<MessageRow | undefined> {
   return first(client, `select ${MESSAGE_COLUMNS} from messages m ${LATEST}`, [processId]);

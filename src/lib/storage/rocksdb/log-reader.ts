@@ -4,9 +4,11 @@ import type {
   LogEntry,
   LogProcess,
   LogReader,
+  Position,
   RangeQuery,
   ReadOptions,
 } from '../../scheduler/ports.js';
+import { batchPerTick } from '../../scheduler/batch-per-tick.js';
 import type { Database } from './database.js';
 import type { Engine } from './engine.js';
 import { EntryRenderer, type ShownOptions } from './entry-renderer.js';
@@ -31,6 +33,9 @@ const PIECE_BYTES_MAX = 1024 * 1024;
 /** Entries that are rendered at one go, on the event loop: about 3 ms. */
 const RENDERED_ENTRIES_MAX = 100;
 
+/** Of logs that are asked for in the same moment. */
+const HEADS_AT_ONCE = 256;
+
 const HIDDEN_ANCHOR: ShownOptions = { showAnchor: false };
 
 /** Keys from `gte` to `lt`, and what of their entries counts. */
@@ -47,10 +52,15 @@ interface Segment {
 export class RocksdbLogReader implements LogReader {
   readonly #engine: Engine;
   readonly #renderer: EntryRenderer;
+  readonly #findHeadPlace: (processId: Id) => Promise<Position | undefined>;
 
   constructor(engine: Engine) {
     this.#engine = engine;
     this.#renderer = new EntryRenderer(engine);
+    this.#findHeadPlace = batchPerTick(
+      async (processIds: readonly Id[]) => findHeadPlaces(await engine.database(), processIds),
+      HEADS_AT_ONCE,
+    );
   }
 
   /** Ends what is being rendered; the engine is its opener's to close. */
@@ -82,6 +92,11 @@ export class RocksdbLogReader implements LogReader {
       }
       if (left <= 0) return;
     }
+  }
+
+  /** The head, which is written with each entry. */
+  findHeadPlace(processId: Id): Promise<Position | undefined> {
+    return this.#findHeadPlace(processId);
   }
 
   async findLatest(processId: Id, options: ReadOptions = {}): Promise<LogEntry | undefined> {
@@ -181,6 +196,16 @@ export class RocksdbLogReader implements LogReader {
     }
     if (piece.length > 0) yield piece;
   }
+}
+
+function findHeadPlaces(
+  database: Database,
+  processIds: readonly Id[],
+): readonly (Position | undefined)[] {
+  return database.readMany('default', processIds.map(headKey)).map((value) => {
+    const head = value && decodeHead(value);
+    return head === undefined || head.nonce < 0 ? undefined : head;
+  });
 }
 
 /** Where in the log a range lies: a segment for each epoch by nonce, one by time. */

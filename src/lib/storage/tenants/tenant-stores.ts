@@ -80,6 +80,8 @@ export function makeTenantLogReader(pool: TenantPool, databaseOf: FindDatabase):
         release();
       }
     },
+    findHeadPlace: async (processId) =>
+      pool.use(databaseOf(processId), ({ reader }) => reader.findHeadPlace(processId)),
     findLatest: async (processId, options) =>
       pool.use(databaseOf(processId), ({ reader }) => reader.findLatest(processId, options)),
     async findEntry(id, processId, options) {
