@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { expect } from 'chai';
 import { openLog, type LogOptions } from '../../src/lib/observability/log.js';
 import { makeMetrics } from '../../src/lib/observability/metrics.js';
@@ -38,6 +40,45 @@ describe('observability/log', () => {
     const { log, lines } = logInto({ isPretty: true });
     log.info({ event: 'request', nonce: 3 });
     expect(lines.join('')).to.match(/INFO.*request.*"nonce":\s*3/s);
+  });
+});
+
+describe('a log that gathers its lines', () => {
+  const MODULE = new URL('../../src/lib/observability/log.ts', import.meta.url).href;
+  const DIE = `process.kill(process.pid, 'SIGKILL')`;
+
+  /** The events that a program has written when it has ended. */
+  async function eventsOf(program: string, gatherMs: number): Promise<unknown[]> {
+    const script = `import { openLog } from ${JSON.stringify(MODULE)};
+      const log = openLog({ gatherMs: ${gatherMs} });
+      ${program}`;
+    const child = spawn(
+      process.execPath,
+      ['--import', 'tsx', '--input-type=module', '--eval', script],
+      { stdio: ['ignore', 'ignore', 'pipe'] },
+    );
+    let output = '';
+    child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    await once(child, 'close');
+    return output
+      .trim()
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => (JSON.parse(line) as { event: unknown }).event);
+  }
+
+  it('keeps information for a moment, and lets nothing wait behind a warning', async () => {
+    const program = `log.info({ event: 'a' }); log.warn({ event: 'b' }); log.info({ event: 'c' }); ${DIE};`;
+    expect(await eventsOf(program, 60_000)).to.deep.equal(['a', 'b']);
+  });
+
+  it('writes what waits when its time is over, and when the program ends', async () => {
+    const waiting = `log.info({ event: 'a' }); setTimeout(() => ${DIE}, 1_000);`;
+    expect(await eventsOf(waiting, 20)).to.deep.equal(['a']);
+    expect(await eventsOf(`log.info({ event: 'a' });`, 60_000)).to.deep.equal(['a']);
+    expect(await eventsOf(`log.info({ event: 'a' }); process.exit(3);`, 60_000)).to.deep.equal([
+      'a',
+    ]);
   });
 });
 

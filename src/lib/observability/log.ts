@@ -18,17 +18,34 @@ export interface LogOptions {
   readonly isPretty?: boolean;
   /** Where lines go instead of `fd`. */
   readonly destination?: DestinationStream;
+  /** For programs that write a line for each request: information may wait this long for more of it, ms. */
+  readonly gatherMs?: number;
 }
 
+/** What a server's log is opened with. */
+export const SERVER_LOG: LogOptions = { gatherMs: 100 };
+
+/** Pino's number for `warn`. */
+const WARNING = 40;
+/** So many bytes do not wait. */
+const GATHERED_BYTES_MAX = 8_192;
+const gathered = new Set<{ flushSync(): void }>();
+
 /**
- * Opens the log: one JSON line per event, on stderr so that stdout stays a command's answer. Lines are written at once
- * and synchronously: asynchronous writes would queue with the signatures in libuv's thread pool, and buffered ones are
- * lost exactly when they are wanted.
+ * Opens the log: one JSON line per event, on stderr so that stdout stays a command's answer. Lines are written
+ * synchronously, since asynchronous writes would queue with the signatures in libuv's thread pool, and at once, since
+ * those that wait are lost exactly when they are wanted. With `gatherMs` information waits a moment, which spares a server
+ * a write for each request; a warning or an error goes out at once with all before it, and so does everything when
+ * the program ends. Lines for people never wait.
  */
 export function openLog(options: LogOptions = {}): Log {
   const fd = options.fd ?? 2;
   const isPretty = options.isPretty ?? (options.destination === undefined && isatty(fd));
-  const plain = options.destination ?? pino.destination({ fd, sync: true });
+  const plain =
+    options.destination ??
+    (options.gatherMs === undefined || isPretty
+      ? pino.destination({ fd, sync: true })
+      : gatheringDestination(fd, options.gatherMs));
   return pino(
     {
       level: options.level ?? 'info',
@@ -40,6 +57,31 @@ export function openLog(options: LogOptions = {}): Log {
     },
     isPretty ? prettyStream(plain, options.destination === undefined && isatty(fd)) : plain,
   );
+}
+
+function gatheringDestination(fd: number, gatherMs: number): DestinationStream {
+  const plain = pino.destination({
+    fd,
+    sync: true,
+    minLength: GATHERED_BYTES_MAX,
+    periodicFlush: gatherMs,
+  });
+  if (gathered.size === 0) process.once('exit', flushGathered);
+  gathered.add(plain);
+  const destination = {
+    // Pino notes the level of each line at a stream that asks for it.
+    [pino.symbols.needsMetadataGsym]: true,
+    lastLevel: 0,
+    write(line: string): void {
+      plain.write(line);
+      if (destination.lastLevel >= WARNING) plain.flushSync();
+    },
+  };
+  return destination;
+}
+
+function flushGathered(): void {
+  for (const destination of gathered) destination.flushSync();
 }
 
 function prettyStream(plain: DestinationStream, colorize: boolean): DestinationStream {

@@ -13,7 +13,7 @@ import { makeProxy } from '../http/proxy.js';
 import { makeRedirect } from '../http/redirect.js';
 import { makeRouterApp } from '../http/router-app.js';
 import { makeUpstream, UPSTREAM_LIMITS } from '../http/upstream.js';
-import { openLog, type Log } from '../observability/log.js';
+import { openLog, SERVER_LOG, type Log } from '../observability/log.js';
 import { makeMetrics, type Metrics } from '../observability/metrics.js';
 import { routeCalls } from '../operator/route-calls.js';
 import { openOperatorSocket } from '../operator/socket-server.js';
@@ -64,7 +64,7 @@ const CIRCUIT = { failuresMax: 2, intervalMs: 2_000, lostIntervalMs: 500 } as co
  * @throws SuError `invalid-config`, `invalid-wallet`, `folder-refused`, `folder-in-use`
  */
 export async function openRouter(config: RouterConfig): Promise<OpenRouter> {
-  const log = openLog();
+  const log = openLog(SERVER_LOG);
   const closing = new ClosingStack();
   try {
     return await assemble(config, log, closing);

@@ -6,7 +6,7 @@ import type { SchedulerConfig } from '../config/config.js';
 import { redactUrl } from '../config/redact-url.js';
 import { listen } from '../http/listen.js';
 import { makeSchedulerApp } from '../http/scheduler-app.js';
-import { openLog, type Log } from '../observability/log.js';
+import { openLog, SERVER_LOG, type Log } from '../observability/log.js';
 import { makeMetrics, type Metrics } from '../observability/metrics.js';
 import type { BlockClock } from '../scheduler/block-clock.js';
 import { cacheLogReader } from '../scheduler/cached-log-reader.js';
@@ -48,7 +48,7 @@ const ENTRY_CACHE = { bytesMax: 64 * MEBIBYTE, entryBytesMax: MEBIBYTE, pieceByt
  * @throws SuError `invalid-wallet`, `folder-refused`, `folder-in-use`, `schema-damaged`, `invalid-config`
  */
 export async function openScheduler(config: SchedulerConfig): Promise<OpenScheduler> {
-  const log = openLog();
+  const log = openLog(SERVER_LOG);
   const closing = new ClosingStack();
   try {
     return await assemble(config, log, closing);
