@@ -49,7 +49,8 @@ export function openWrites(config: SchedulerConfig, parts: WriteParts): WritePat
       committed(committed) {
         metrics.observeCommit(entriesOf(committed), committed.durationMs);
         reportLosses(committed, log);
-        worker.offer(freshRows(committed));
+        // Behind the receipts: whoever waits for one is not kept by the beginning of an upload.
+        setImmediate(() => worker.offer(freshRows(committed)));
       },
     },
   });
