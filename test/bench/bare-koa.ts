@@ -1,16 +1,24 @@
 import Koa from 'koa';
+import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 
 /*
- * A program of its own: the least that koa can do for the requests of the router's measurements. Posts are read and
- * answered with a receipt, every other request is redirected. Prints its port.
+ * A program of its own: the least that koa can do. Posts are read and answered with a receipt; every other request is
+ * redirected, as a router does, or with a file as argument answered with its bytes. Prints its port.
  */
+const file = process.argv[2];
+const answer = file === undefined ? undefined : readFileSync(file);
 const app = new Koa();
 app.use(async (ctx) => {
   if (ctx.method !== 'POST') {
     if (ctx.path === '/health') {
       ctx.status = 200;
       ctx.body = '';
+      return;
+    }
+    if (answer !== undefined) {
+      ctx.set('Content-Type', 'application/json');
+      ctx.body = answer;
       return;
     }
     ctx.status = 307;

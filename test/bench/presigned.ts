@@ -1,21 +1,26 @@
 import { randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
-import { join } from 'node:path';
 import { signatureMessageSync } from '../../src/lib/protocol/deep-hash.js';
 import { encodeDataItem, encodeUnsigned, parseDataItem } from '../../src/lib/protocol/data-item.js';
 import { idToBytes, type Id } from '../../src/lib/protocol/ids.js';
+import type { SignatureType } from '../../src/lib/protocol/signature-types.js';
 import type { Tag } from '../../src/lib/protocol/tags.js';
+import { oracleItem, oracleSigner } from '../protocol/oracle-signers.js';
 import { testWallet } from '../support/test-wallet.js';
 
-/** Signed items in a file that the load generator reads: each behind its length (u32le). */
-export interface PresignedFile {
-  readonly file: string;
-  readonly count: number;
-}
+/** How many items are signed at once: enough for every thread, and items of any size fit into memory. */
+const AT_ONCE = 32;
 
 const PROTOCOL_TAGS: readonly Tag[] = [
   { name: 'Data-Protocol', value: 'ao' },
   { name: 'Variant', value: 'ao.TN.1' },
+];
+
+const MESSAGE_TAGS: readonly Tag[] = [
+  ...PROTOCOL_TAGS,
+  { name: 'Type', value: 'Message' },
+  { name: 'Action', value: 'Transfer' },
+  { name: 'Quantity', value: '1000000000000' },
 ];
 
 /** A signed type 1 item, as aoconnect sends them. */
@@ -35,11 +40,17 @@ async function signItem(tags: readonly Tag[], data: Uint8Array, target?: Id): Pr
   );
 }
 
-/** Signed processes, with their ids. */
-export async function presignProcesses(
-  folder: string,
-  count: number,
-): Promise<PresignedFile & { readonly ids: readonly Id[] }> {
+async function signMessage(type: SignatureType, data: Uint8Array, target: Id): Promise<Uint8Array> {
+  if (type === 1) return signItem(MESSAGE_TAGS, data, target);
+  return oracleItem(await oracleSigner(type), data, {
+    target,
+    anchor: randomBytes(16).toString('hex'),
+    tags: MESSAGE_TAGS.map((tag) => ({ ...tag })),
+  });
+}
+
+/** Writes signed processes, each behind its length (u32le); returns their ids. */
+export async function presignProcesses(file: string, count: number): Promise<readonly Id[]> {
   const anyId = randomBytes(32).toString('base64url');
   const tags = [
     ...PROTOCOL_TAGS,
@@ -47,49 +58,52 @@ export async function presignProcesses(
     { name: 'Module', value: anyId },
     { name: 'Scheduler', value: anyId },
   ];
-  const items = await Promise.all(
-    Array.from({ length: count }, () => signItem(tags, Buffer.from('1984'))),
-  );
-  const ids = items.map((bytes) => parseDataItem(bytes, 'posted').id);
-  return { ...(await writeItems(join(folder, `processes-${count}.bin`), items)), ids };
+  const ids: Id[] = [];
+  await writeItems(file, count, async () => {
+    const bytes = await signItem(tags, Buffer.from('1984'));
+    ids.push(parseDataItem(bytes, 'posted').id);
+    return bytes;
+  });
+  return ids;
 }
 
-/** Signed messages that go to the processes in turn; `bytes` is the size of a whole item. */
-export async function presignMessages(
-  folder: string,
-  options: { readonly processes: readonly Id[]; readonly count: number; readonly bytes: number },
-): Promise<PresignedFile> {
-  const { processes, count, bytes } = options;
-  const tags = [
-    ...PROTOCOL_TAGS,
-    { name: 'Type', value: 'Message' },
-    { name: 'Action', value: 'Transfer' },
-    { name: 'Quantity', value: '1000000000000' },
-  ];
-  const around = 1240;
-  const items: Uint8Array[] = [];
-  for (let at = 0; at < count; at += 64) {
-    const part = Array.from({ length: Math.min(64, count - at) }, (_, i) => {
-      const data = randomBytes(Math.max(1, Math.ceil((bytes - around) / 2))).toString('hex');
-      return signItem(tags, Buffer.from(data), processes[(at + i) % processes.length]);
-    });
-    items.push(...(await Promise.all(part)));
-  }
-  const name = `messages-${processes.length}-${count}-${bytes}-${randomBytes(4).toString('hex')}.bin`;
-  return writeItems(join(folder, name), items);
+export interface MessagePlan {
+  /** The messages go to them in turn. */
+  readonly processes: readonly Id[];
+  readonly count: number;
+  readonly dataBytes: number;
+  /** Signature types, in turn. */
+  readonly types: readonly SignatureType[];
 }
 
-async function writeItems(file: string, items: readonly Uint8Array[]): Promise<PresignedFile> {
+/** Writes signed messages, each behind its length (u32le). */
+export async function presignMessages(file: string, plan: MessagePlan): Promise<void> {
+  const { processes, count, dataBytes, types } = plan;
+  await writeItems(file, count, (index) => {
+    const target = processes[index % processes.length];
+    if (target === undefined) throw new Error('messages need a process');
+    const data = Buffer.from(randomBytes(Math.ceil(dataBytes / 2)).toString('hex'));
+    return signMessage(types[index % types.length] ?? 1, data.subarray(0, dataBytes), target);
+  });
+}
+
+async function writeItems(
+  file: string,
+  count: number,
+  make: (index: number) => Promise<Uint8Array>,
+): Promise<void> {
   const handle = await open(file, 'w');
   try {
-    for (const item of items) {
-      const length = Buffer.alloc(4);
-      length.writeUInt32LE(item.length);
-      await handle.write(length);
-      await handle.write(item);
+    for (let at = 0; at < count; at += AT_ONCE) {
+      const group = Array.from({ length: Math.min(AT_ONCE, count - at) }, (_, i) => make(at + i));
+      for (const item of await Promise.all(group)) {
+        const length = Buffer.alloc(4);
+        length.writeUInt32LE(item.length);
+        await handle.write(length);
+        await handle.write(item);
+      }
     }
   } finally {
     await handle.close();
   }
-  return { file, count: items.length };
 }

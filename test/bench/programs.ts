@@ -1,17 +1,65 @@
-import { execFile, fork, type ChildProcess } from 'node:child_process';
+import { fork, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import type { CommitAnswer, CommitQuestion } from './commit-process.js';
 import type { Order, Report } from './load-process.js';
+import type { PresignOrder, PresignReport } from './presign-process.js';
+import type { ReadOrder, ReadReport } from './read-process.js';
+import type { Question } from './yardstick-process.js';
 
 const pathOf = (name: string): string => fileURLToPath(new URL(`./${name}`, import.meta.url));
 
-/** A helper program of the bench, with its parent's loader. */
-function start(name: string, args: readonly string[] = []): ChildProcess {
-  return fork(pathOf(name), args, { execArgv: ['--import', 'tsx'] });
+/** A program of the bench beside the server's. */
+function start(name: string, args: readonly string[], node: string): ChildProcess {
+  return fork(pathOf(name), args, { execPath: node, execArgv: ['--import', 'tsx'] });
 }
+
+/** A program that is asked one thing at a time. */
+export interface AskedProgram<Asked, Answer> {
+  run(asked: Asked): Promise<Answer>;
+  close(): void;
+}
+
+function startAsked<Asked extends object, Answer>(
+  name: string,
+  { node, args = [] }: { readonly node: string; readonly args?: readonly string[] },
+): AskedProgram<Asked, Answer> {
+  const child = start(name, args, node);
+  const ended = once(child, 'exit').then(([code]: unknown[]) => {
+    throw new Error(`${name} ended with ${String(code)}`);
+  });
+  // Nobody may be waiting when it is closed.
+  ended.catch(() => undefined);
+  return {
+    async run(asked) {
+      child.send(asked);
+      const [answer] = (await Promise.race([once(child, 'message'), ended])) as [Answer];
+      return answer;
+    },
+    close: () => child.kill(),
+  };
+}
+
+export type LoadProgram = AskedProgram<Order, Report>;
+export type ReadProgram = AskedProgram<ReadOrder, ReadReport>;
+
+/** Posts presigned items. */
+export const startLoadProgram = (): LoadProgram =>
+  startAsked('load-process.ts', { node: process.execPath });
+
+/** Asks for pages. */
+export const startReadProgram = (): ReadProgram =>
+  startAsked('read-process.ts', { node: process.execPath });
+
+/** Signs items beforehand. */
+export const startPresignProgram = (node: string): AskedProgram<PresignOrder, PresignReport> =>
+  startAsked('presign-process.ts', { node });
+
+/** Commits entries without us. */
+export const startCommitProgram = (node: string): AskedProgram<CommitQuestion, CommitAnswer> =>
+  startAsked('commit-process.ts', { node });
 
 /** RSA-4096 signatures a second: on all cores, and one after the other. */
 export interface SignRate {
@@ -19,39 +67,46 @@ export interface SignRate {
   readonly one: number;
 }
 
-/** Measures what the machine signs at this moment, with the Node that runs the server. */
-export async function measureSigning(
-  walletFile: string,
-  options: { readonly node: string; readonly durationMs: number },
-): Promise<SignRate> {
-  const run = async (atOnce: number): Promise<number> => {
-    const args = [
-      pathOf('sign-yardstick.ts'),
-      walletFile,
-      String(atOnce),
-      String(options.durationMs),
-    ];
-    const { stdout } = await promisify(execFile)(options.node, ['--import', 'tsx', ...args]);
-    return Number(stdout);
-  };
-  return { all: await run(availableParallelism()), one: await run(1) };
-}
-
-export interface LoadProgram {
-  run(order: Order): Promise<Report>;
+/** What the machine does by itself, with the Node that runs the server; for when nothing else runs. */
+export interface Yardstick {
+  /** The last one measured, to estimate with. */
+  recent(): Promise<SignRate>;
+  /** Measured now, or just now: two rounds that follow each other share what lies between them. */
+  signing(): Promise<SignRate>;
+  verificationMs(): Promise<number>;
   close(): void;
 }
 
-/** The load generator. */
-export function startLoadProgram(): LoadProgram {
-  const child = start('load-process.ts');
+/** A measurement is as good as new for so long. */
+const FRESH_MS = 1_500;
+
+/** Starts the program that signs for comparison. */
+export function startYardstick(options: {
+  readonly node: string;
+  readonly walletFile: string;
+  readonly durationMs: number;
+}): Yardstick {
+  const { node, walletFile, durationMs } = options;
+  const program = startAsked<Question, number>('yardstick-process.ts', {
+    node,
+    args: [walletFile],
+  });
+  let last: { readonly rate: SignRate; readonly at: number } | undefined;
   return {
-    async run(order) {
-      child.send(order);
-      const [report] = (await once(child, 'message')) as [Report];
-      return report;
+    async recent() {
+      return last?.rate ?? this.signing();
     },
-    close: () => child.kill(),
+    async signing() {
+      if (last !== undefined && performance.now() - last.at < FRESH_MS) return last.rate;
+      const rate = {
+        all: await program.run({ kind: 'sign', atOnce: availableParallelism(), durationMs }),
+        one: await program.run({ kind: 'sign', atOnce: 1, durationMs }),
+      };
+      last = { rate, at: performance.now() };
+      return rate;
+    },
+    verificationMs: () => program.run({ kind: 'verify', times: 500 }),
+    close: () => program.close(),
   };
 }
 
@@ -60,18 +115,32 @@ export interface ServerProgram {
   close(): void;
 }
 
-async function startServer(name: string, args: readonly string[] = []): Promise<ServerProgram> {
-  const child = start(name, args);
+async function startServer(
+  name: string,
+  args: readonly string[],
+  node: string,
+): Promise<ServerProgram> {
+  const child = start(name, args, node);
   const [port] = (await once(child, 'message')) as [number];
   return { url: `http://127.0.0.1:${port}`, close: () => child.kill() };
 }
 
 /** Gateway and bundler. */
-export const startBundler = (): Promise<ServerProgram> => startServer('bundler-process.ts');
+export const startBundler = (): Promise<ServerProgram> =>
+  startServer('bundler-process.ts', [], process.execPath);
 
-/** A bare server of a file's bytes. */
-export const startPageServer = (file: string): Promise<ServerProgram> =>
-  startServer('page-process.ts', [file]);
+/** A bare node:http server of a file's bytes. */
+export const startPageServer = (file: string, node: string): Promise<ServerProgram> =>
+  startServer('page-process.ts', [file], node);
+
+/** A bare koa server of a file's bytes, which also takes posts. */
+export async function startBareKoa(file: string, node: string): Promise<ServerProgram> {
+  const child = spawn(node, ['--import', 'tsx', pathOf('bare-koa.ts'), file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [port] = (await once(child.stdout, 'data')) as [Buffer];
+  return { url: `http://127.0.0.1:${port.toString().trim()}`, close: () => child.kill() };
+}
 
 /** CPU time that a program has used, ms (Linux; undefined elsewhere). */
 export async function cpuMsOf(pid: number): Promise<number | undefined> {

@@ -1,252 +1,263 @@
+import { readFileSync, rmSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { availableParallelism, cpus, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { startPostgres } from '../support/postgres.js';
-import { startSu, type SuProcess } from '../support/su-process.js';
+import { execFile } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { availableParallelism, cpus, release, tmpdir, totalmem, type } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import pg from 'pg';
+import { startPostgres, type TestServer } from '../support/postgres.js';
 import { testWallet, testWalletPath } from '../support/test-wallet.js';
-import { measurePage, type PageFigure } from './page-case.js';
-import { presignMessages, presignProcesses, type PresignedFile } from './presigned.js';
+import { Bench, type BenchOptions, type Programs } from './bench.js';
+import { signsFast, type BenchCase, type StoreName } from './bench-case.js';
+import { BACKLOG_CASES } from './cases/backlog.js';
+import { SIZE_CASES, TYPE_CASES } from './cases/items.js';
+import { LARGE_CASES } from './cases/large.js';
+import { LATENCY_CASES } from './cases/latency.js';
+import { PAGE_CASES } from './cases/pages.js';
+import { SPAWN_CASES } from './cases/spawns.js';
+import { TAIL_CASES } from './cases/tails.js';
+import { WRITE_CASES } from './cases/writes.js';
+import { HELP, readFlags, type Flags } from './flags.js';
+import { Items } from './items.js';
 import {
-  measureSigning,
-  memoryOf,
   startBundler,
+  startCommitProgram,
   startLoadProgram,
-  type LoadProgram,
-  type ServerProgram,
+  startPresignProgram,
+  startReadProgram,
+  startYardstick,
 } from './programs.js';
-import { spread } from './statistics.js';
-import { runWriteRound, type WriteRound } from './write-case.js';
+import { renderTable, reportCase, type CaseReport, type RunReport } from './report.js';
 
 /*
- * npm run bench: a real server per store, load from a program of its own, and beside every figure what the same machine
- * does without us in the same minute. Prints a table, and writes JSON with --json FILE. It fails when something does
- * not work, never because something is slow.
+ * npm run bench: a real server, load from a program of its own, and beside every figure what the same machine does without
+ * us in the same minute. Prints a table a store, and writes JSON with --json FILE. It fails when something does not work,
+ * never because something is slow.
  */
-const HELP = `npm run bench -- [--quick] [--store embedded|postgres] [--node PATH] [--json FILE]
 
-  --quick   fewer and shorter rounds (under two minutes)
-  --store   only this store
-  --node    the Node that runs the server (default: this one)
-  --json    write all figures to this file
-`;
+/** In this order: those that share a server first, then those of the large log. */
+const CASES: readonly BenchCase[] = [
+  ...WRITE_CASES,
+  ...LATENCY_CASES,
+  ...TYPE_CASES,
+  ...SPAWN_CASES,
+  ...TAIL_CASES,
+  // Last on the shared server: a database is busy with gigabytes of items for a while after them.
+  ...SIZE_CASES,
+  ...BACKLOG_CASES,
+  ...PAGE_CASES,
+  ...LARGE_CASES,
+];
 
-const { values: flags } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    store: { type: 'string' },
-    node: { type: 'string', default: process.execPath },
-    json: { type: 'string' },
-    help: { type: 'boolean', default: false },
-  },
-});
-
-type StoreName = 'embedded' | 'postgres';
-
-interface Workload {
-  readonly name: string;
-  readonly items: PresignedFile;
-  readonly clients: number;
-  readonly against: 'all' | 'one';
-}
-
-interface StoreFigures {
-  readonly store: StoreName;
-  readonly writes: Record<string, readonly WriteRound[]>;
-  readonly page: PageFigure;
-  readonly memoryBytes: number | undefined;
-}
-
-const PROCESSES = 64;
-const PAGE_ENTRIES = 1000;
-const ITEM_BYTES = 1_500;
-const PAGE_ITEM_BYTES = 1_240;
-const rounds = flags.quick ? 1 : 3;
-const durationMs = flags.quick ? 4_000 : 8_000;
-const cores = availableParallelism();
+type Closing = (() => unknown)[];
 
 function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
+/** What is going on goes to stderr, so that the table can be redirected. */
+function note(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+function chosenCases({ isQuick, cases }: Flags): readonly BenchCase[] {
+  if (cases.length === 0) return CASES.filter((one) => one.isQuick || !isQuick);
+  const chosen = CASES.filter(({ name }) => cases.some((word) => name.includes(word)));
+  if (chosen.length === 0) {
+    throw new Error(`no case has ${cases.join(' or ')} in its name:\n${caseNames()}`);
+  }
+  return chosen;
+}
+
+function caseNames(): string {
+  return CASES.map(({ name, isQuick }) => `  ${name}${isQuick ? ' (quick)' : ''}\n`).join('');
+}
+
+function optionsOf(flags: Flags): BenchOptions {
+  const { isQuick } = flags;
+  return {
+    isQuick,
+    rounds: flags.rounds,
+    durationMs: isQuick ? 2_000 : 8_000,
+    shortMs: isQuick ? 800 : 4_000,
+    warmUpMessages: isQuick ? 150 : 2_000,
+    entries: flags.entries,
+    processes: Math.ceil(flags.entries / 10),
+    backlog: isQuick ? 2_000 : 100_000,
+    cores: availableParallelism(),
+    node: flags.node,
+    dataFolder: flags.data === undefined ? undefined : resolve(flags.data),
+  };
+}
+
+async function versionOf(node: string): Promise<string> {
+  return (await promisify(execFile)(node, ['--version'])).stdout.trim();
+}
+
+function processorFlags(): string {
+  try {
+    return readFileSync('/proc/cpuinfo', 'utf8');
+  } catch {
+    // Only Linux has it; elsewhere the usual goals hold.
+    return '';
+  }
+}
+
 async function main(): Promise<void> {
-  if (flags.help) {
-    process.stdout.write(HELP);
+  const flags = readFlags(process.argv.slice(2));
+  if (flags === 'help') {
+    process.stdout.write(`${HELP}\nCases:\n${caseNames()}`);
     return;
   }
-  const folder = await mkdtemp(join(tmpdir(), 'su-bench-'));
-  const closing: (() => unknown)[] = [() => rm(folder, { recursive: true, force: true })];
+  const chosen = chosenCases(flags);
+  const closing: Closing = [];
   try {
-    await testWallet('scheduler');
-    const sign = await measureSigning(testWalletPath('scheduler'), {
-      node: flags.node,
-      durationMs: 2_000,
-    });
-    print(`${cpus()[0]?.model ?? 'unknown processor'}, ${cores} cores, Node ${process.version}`);
-    print(
-      `RSA-4096 signatures a second: ${sign.all.toFixed(0)} on all cores, ${sign.one.toFixed(0)} on one`,
-    );
-    const bundler = await startBundler();
-    closing.push(() => bundler.close());
-    const load = startLoadProgram();
-    closing.push(() => load.close());
-    const workloads = await presign(folder, sign.all);
-    const figures: StoreFigures[] = [];
-    for (const store of ['embedded', 'postgres'] as const) {
-      if (flags.store !== undefined && flags.store !== store) continue;
-      figures.push(await benchStore(store, { folder, bundler, load, workloads }));
-    }
-    report(figures);
+    const report = await runAll(flags, chosen, closing);
     if (flags.json !== undefined) {
-      const machine = { model: cpus()[0]?.model, cores, node: process.version, server: flags.node };
-      await writeFile(flags.json, `${JSON.stringify({ machine, sign, figures }, undefined, 2)}\n`);
+      await writeFile(flags.json, `${JSON.stringify(report, undefined, 2)}\n`);
     }
   } finally {
     for (const close of closing.toReversed()) await close();
   }
 }
 
-interface Workloads {
-  readonly processes: PresignedFile;
-  readonly pageProcess: string;
-  readonly page: PresignedFile;
-  readonly writes: readonly Workload[];
-}
-
-/** Signs everything beforehand: enough for the machine's whole rate in every round. */
-async function presign(folder: string, signaturesPerSecond: number): Promise<Workloads> {
-  const enough = Math.ceil((signaturesPerSecond * durationMs * (rounds + 0.5)) / 1000);
-  print(`signing ${2 * enough + PAGE_ENTRIES} messages beforehand…`);
-  const processes = await presignProcesses(folder, PROCESSES + 2);
-  const [hot = '', paged = '', ...many] = processes.ids;
-  const messages = (ids: readonly string[], count: number, bytes: number): Promise<PresignedFile> =>
-    presignMessages(folder, { processes: ids as typeof processes.ids, count, bytes });
+async function runAll(
+  flags: Flags,
+  chosen: readonly BenchCase[],
+  closing: Closing,
+): Promise<RunReport> {
+  const options = optionsOf(flags);
+  const folder = await mkdtemp(join(tmpdir(), 'su-bench-'));
+  closing.push(() => rm(folder, { recursive: true, force: true }));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      // Behind the listeners that end the servers, which write into it.
+      process.once('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+      process.exit(130);
+    });
+  }
+  await testWallet('scheduler');
+  await testWallet('user');
+  const { programs, items } = await startPrograms({ flags, folder, closing });
+  const nodeVersion = await versionOf(flags.node);
+  const isFast = signsFast(nodeVersion, processorFlags());
+  // The programs have started when they have answered; signing is measured with nothing else going on.
+  await items.processes();
+  await programs.yardstick.verificationMs();
+  const signing = await programs.yardstick.signing();
+  print(
+    `${cpus()[0]?.model ?? 'unknown processor'}, ${options.cores} cores; the server runs on Node ${nodeVersion}`,
+  );
+  print(
+    `RSA-4096 signatures a second: ${signing.all.toFixed(0)} on all cores, ${signing.one.toFixed(0)} on one`,
+  );
+  let postgres: Promise<TestServer> | undefined;
+  closing.push(async () => (await postgres)?.destroy());
+  const startDatabase = (): Promise<TestServer> => (postgres ??= startPostgres('on'));
+  const cases: CaseReport[] = [];
+  for (const store of flags.stores) {
+    const own = chosen.filter((one) => one.stores.includes(store));
+    const parts = { store, programs, items, options, postgres: startDatabase, note };
+    cases.push(...(await runStore(own, { ...parts, folder: join(folder, store) }, isFast)));
+  }
+  const version = await postgresVersion(await postgres);
   return {
-    processes,
-    pageProcess: paged,
-    page: await messages([paged], PAGE_ENTRIES, PAGE_ITEM_BYTES),
-    writes: [
-      {
-        name: '64 processes, 32 clients',
-        items: await messages(many, enough, ITEM_BYTES),
-        clients: 32,
-        against: 'all',
-      },
-      {
-        name: 'one process, 16 clients',
-        items: await messages([hot], enough, ITEM_BYTES),
-        clients: 16,
-        against: 'one',
-      },
-    ],
+    date: new Date().toISOString().slice(0, 10),
+    machine: {
+      processor: cpus()[0]?.model ?? 'unknown',
+      cores: options.cores,
+      memoryBytes: totalmem(),
+      system: `${type()} ${release()}`,
+    },
+    versions: {
+      node: nodeVersion,
+      loadNode: process.version,
+      su: packageVersion('../../package.json'),
+      rocksdb: packageVersion('rocksdb/package.json'),
+      ...(version === undefined ? {} : { postgres: version }),
+    },
+    isQuick: options.isQuick,
+    entries: options.entries,
+    signing,
+    signsFast: isFast,
+    cases,
   };
 }
 
-interface BenchParts {
+async function startPrograms(parts: {
+  readonly flags: Flags;
   readonly folder: string;
-  readonly bundler: ServerProgram;
-  readonly load: LoadProgram;
-  readonly workloads: Workloads;
+  readonly closing: Closing;
+}): Promise<{ readonly programs: Programs; readonly items: Items }> {
+  const { flags, folder, closing } = parts;
+  const { node, isQuick } = flags;
+  const started = <Program extends { close(): void }>(program: Program): Program => {
+    closing.push(() => program.close());
+    return program;
+  };
+  const walletFile = testWalletPath('scheduler');
+  const programs: Programs = {
+    bundler: started(await startBundler()),
+    load: started(startLoadProgram()),
+    reads: started(startReadProgram()),
+    yardstick: started(startYardstick({ node, walletFile, durationMs: isQuick ? 350 : 1_000 })),
+    commits: started(startCommitProgram(node)),
+  };
+  return { programs, items: new Items(started(startPresignProgram(node)), folder) };
 }
 
-async function benchStore(store: StoreName, parts: BenchParts): Promise<StoreFigures> {
-  const { folder, bundler, load, workloads } = parts;
-  const database = store === 'postgres' ? await startPostgres('on') : undefined;
-  const cwd = join(folder, store);
-  await mkdir(cwd);
-  const server = await startSu({
-    cwd,
-    node: flags.node,
-    env: {
-      SU_WALLET_PATH: testWalletPath('scheduler'),
-      SU_DATA_DIR: join(cwd, 'data'),
-      DATABASE_URL: database?.url('postgres'),
-      GATEWAY_URL: bundler.url,
-      UPLOAD_NODE_URL: bundler.url,
-      ENABLE_PROCESS_ASSIGNMENT: 'true',
-      ENABLE_METRICS: 'true',
-    },
-  });
+async function runStore(
+  cases: readonly BenchCase[],
+  parts: ConstructorParameters<typeof Bench>[0],
+  isFast: boolean,
+): Promise<readonly CaseReport[]> {
+  if (cases.length === 0) return [];
+  const { store } = parts;
+  await mkdir(parts.folder);
+  parts.items.rewind();
+  const bench = new Bench(parts);
+  const reports: CaseReport[] = [];
+  print(`\n${titleOf(store)}`);
   try {
-    const { file, count } = workloads.processes;
-    await load.run({ url: server.url, file, from: 0, to: count, clients: 8 });
-    const writes: Record<string, readonly WriteRound[]> = {};
-    for (const workload of workloads.writes) {
-      print(`${store}: ${workload.name}`);
-      writes[workload.name] = await benchWrites(workload, server, parts);
+    for (const one of cases) {
+      note(`${store} · ${one.name}`);
+      const begun = performance.now();
+      const measured = await one.run(bench);
+      const seconds = (performance.now() - begun) / 1000;
+      const report = reportCase(one, measured, { store, signsFast: isFast, seconds });
+      reports.push(report);
+      // At once: a long run that is interrupted has shown what it found.
+      for (const line of renderTable([report])) print(line);
     }
-    print(`${store}: page of ${PAGE_ENTRIES}`);
-    const filled = workloads.page;
-    await load.run({ url: server.url, file: filled.file, from: 0, to: filled.count, clients: 16 });
-    const page = await measurePage({
-      url: `${server.url}/${workloads.pageProcess}?limit=${PAGE_ENTRIES}`,
-      folder: cwd,
-      times: flags.quick ? 20 : 60,
-    });
-    return { store, writes, page, memoryBytes: await memoryOf(server.pid) };
   } finally {
-    await server.stop('SIGTERM');
-    database?.destroy();
+    await bench.close();
+    await rm(parts.folder, { recursive: true, force: true });
+  }
+  return reports;
+}
+
+function titleOf(store: StoreName): string {
+  return { embedded: 'embedded', postgres: 'PostgreSQL', disk: 'PostgreSQL with a disk copy' }[
+    store
+  ];
+}
+
+async function postgresVersion(server: TestServer | undefined): Promise<string | undefined> {
+  if (server === undefined) return undefined;
+  const client = new pg.Client({ connectionString: server.url('postgres') });
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ server_version: string }>('show server_version');
+    return rows[0]?.server_version;
+  } finally {
+    await client.end();
   }
 }
 
-async function benchWrites(
-  workload: Workload,
-  server: SuProcess,
-  { bundler, load }: BenchParts,
-): Promise<readonly WriteRound[]> {
-  const { items, clients, against } = workload;
-  const common = { url: server.url, file: items.file, to: items.count, clients };
-  const warm = await load.run({ ...common, from: 0, durationMs: durationMs / 4 });
-  const results: WriteRound[] = [];
-  let from = warm.next;
-  for (let i = 0; i < rounds; i += 1) {
-    const { round, next } = await runWriteRound({
-      server,
-      bundler,
-      load,
-      items,
-      from,
-      clients,
-      durationMs,
-      against,
-      cores,
-      measureSigning: () =>
-        measureSigning(testWalletPath('scheduler'), { node: flags.node, durationMs: 1_000 }),
-    });
-    from = next;
-    results.push(round);
-  }
-  return results;
-}
-
-function report(figures: readonly StoreFigures[]): void {
-  for (const { store, writes, page, memoryBytes } of figures) {
-    print(`\n${store}`);
-    for (const [name, results] of Object.entries(writes)) {
-      const of = (pick: (round: WriteRound) => number): string => {
-        const { median, min, max } = spread(results.map(pick));
-        return `${median.toFixed(2)} (${min.toFixed(2)}–${max.toFixed(2)})`;
-      };
-      print(`  ${name}`);
-      print(`    messages a second               ${of((round) => round.messagesPerSecond)}`);
-      print(`    of the machine's signatures     ${of((round) => round.ofSignatures)}`);
-      print(
-        `    CPU of the server, signatures   ${of((round) => round.cpuSignatures ?? Number.NaN)}`,
-      );
-      print(`    receipt after ms, p50           ${of((round) => round.p50Ms)}`);
-      print(`    receipt after ms, p99           ${of((round) => round.p99Ms)}`);
-      print(`    uploads behind at the end       ${of((round) => round.uploadsBehind)}`);
-    }
-    const size = (page.bytes / 1e6).toFixed(1);
-    print(`  page of ${PAGE_ENTRIES} (${size} MB), warm`);
-    print(
-      `    ms, against a bare server       ${page.pageMs.toFixed(1)} against ${page.bareMs.toFixed(1)}`,
-    );
-    print(`    of the bare server's speed      ${page.ofBare.toFixed(2)}`);
-    if (memoryBytes !== undefined)
-      print(`  resident memory, MB               ${(memoryBytes / 1e6).toFixed(0)}`);
-  }
+function packageVersion(name: string): string {
+  const { version } = createRequire(import.meta.url)(name) as { version: string };
+  return version;
 }
 
 await main();
