@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { Agent, get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
@@ -15,7 +16,7 @@ import { startSu, type SuProcess } from '../support/su-process.js';
 import { testWallet, testWalletPath } from '../support/test-wallet.js';
 import { migrate } from '../../src/lib/storage/postgres/migrations.js';
 import { generateRows } from '../support/generate-rows.js';
-import { memoryOf } from './programs.js';
+import { cpuMsOf, memoryOf } from './programs.js';
 import { median } from './statistics.js';
 
 /*
@@ -41,6 +42,8 @@ const { values: flags } = parseArgs({
 
 const PAGE_ENTRIES = 1000;
 const PAGE_ROUNDS = 15;
+const SETTLED_LOOK_MS = 2000;
+const SETTLED_WAIT_MS = 120_000;
 const ENTRY = fileURLToPath(new URL('../../bin/run.js', import.meta.url));
 
 interface MigrationFigure {
@@ -160,6 +163,21 @@ async function migrateOnce(options: {
   return { rowsPerSecond, peakMemoryMb: peak / 1e6 };
 }
 
+/**
+ * Waits until RocksDB has compacted what a migration left: that goes on for some seconds after it, and whoever asks then
+ * shares the cores with it.
+ */
+async function settled(pid: number): Promise<void> {
+  const deadline = performance.now() + SETTLED_WAIT_MS;
+  let before = (await cpuMsOf(pid)) ?? 0;
+  for (let isIdle = false; !isIdle && performance.now() < deadline;) {
+    await sleep(SETTLED_LOOK_MS);
+    const now = (await cpuMsOf(pid)) ?? 0;
+    isIdle = now - before < 0.1 * SETTLED_LOOK_MS;
+    before = now;
+  }
+}
+
 /** One server with the disk and one without, asked in turn. */
 async function measurePages(options: {
   readonly server: TestServer;
@@ -187,6 +205,7 @@ async function measurePages(options: {
     servers.push(disk);
     const plain = await startSu({ cwd: options.folder, env });
     servers.push(plain);
+    await settled(disk.pid);
     const count = Math.floor(options.rows / 2);
     const places = { begin: 0, middle: Math.floor(count / 2), end: count - PAGE_ENTRIES - 1 };
     const figures: PageFigure[] = [];

@@ -1,7 +1,8 @@
 import { expect } from 'chai';
 import pg from 'pg';
 import { isSuError, SuError } from '../../src/lib/errors.js';
-import type { RowSource, RowSpan } from '../../src/lib/migrator/ports.js';
+import type { PreparedRows, RowSource, RowSpan } from '../../src/lib/migrator/ports.js';
+import type { Id } from '../../src/lib/protocol/ids.js';
 import { makeTestDisk, type TestDisk } from '../support/disk.js';
 import { generateRows } from '../support/generate-rows.js';
 import { migratedDatabase, type TestDatabase } from '../support/postgres.js';
@@ -149,9 +150,9 @@ describe('a migration from the database to the disk', function () {
     let failures = 3;
     const failing = (isDown: (span: RowSpan) => boolean): RowSource => ({
       ...bind(disk.sources.rows),
-      readRows: async (span, rowsMax) => {
+      readRows: async (span, rowsMax, take) => {
         if (isDown(span)) throw new SuError('store-unavailable', 'away');
-        return disk.sources.rows.readRows(span, rowsMax);
+        return disk.sources.rows.readRows(span, rowsMax, take);
       },
     });
     const passing = failing(() => failures-- > 0);
@@ -171,12 +172,103 @@ describe('a migration from the database to the disk', function () {
     const { copy } = await disk.open();
     const lossy = {
       ...bindCopy(copy),
-      writeRows: (rows: Parameters<typeof copy.writeRows>[0], span: RowSpan) =>
-        copy.writeRows(rows.slice(1), span),
+      prepareRows: () => {
+        const prepared = copy.prepareRows();
+        let rows = 0;
+        // Loses the first row of each batch.
+        const add = prepared.add.bind(prepared);
+        prepared.add = (row) => {
+          rows += 1;
+          if (rows > 1) add(row);
+        };
+        return prepared;
+      },
     };
     expect(await codeOf(disk.migrate('0', { copy: lossy, verify: true }))).to.match(
       /^refused-by-store: \d+ of 3000 rows are not on the disk.*is not on the disk.*--restart/,
     );
+  });
+
+  it('reads a batch again that could not be written', async () => {
+    const { copy } = await disk.open();
+    let failures = 2;
+    const failing = {
+      ...bindCopy(copy),
+      writeRows: async (rows: PreparedRows, span: RowSpan) => {
+        await copy.writeRows(rows, span);
+        // It may or may not have been written.
+        if (failures-- > 0) throw new SuError('store-unavailable', 'the disk is away');
+      },
+    };
+    const summary = await disk.migrate('0', { copy: failing, segments: 3, verify: true });
+    expect(summary).to.include({ rowsCopied: ROWS, rowsVerified: ROWS });
+    expect(failures).to.be.lessThan(0);
+    await expectComplete();
+  });
+
+  it('holds few batches in memory, however many segments there are', async () => {
+    const { copy } = await disk.open();
+    let held = 0;
+    let heldMax = 0;
+    const counting = {
+      ...bindCopy(copy),
+      prepareRows: () => {
+        held += 1;
+        heldMax = Math.max(heldMax, held);
+        return copy.prepareRows();
+      },
+      writeRows: (rows: PreparedRows, span: RowSpan) =>
+        copy.writeRows(rows, span).finally(() => (held -= 1)),
+    };
+    await disk.migrate('0', { copy: counting, segments: 12, batchRows: 50 });
+    expect(heldMax).to.be.within(2, 3);
+    await expectComplete();
+  });
+
+  it('ends when every segment fails at once, and goes on from there', async () => {
+    const { copy } = await disk.open();
+    const broken = {
+      ...bindCopy(copy),
+      writeRows: () => Promise.reject(new SuError('refused-by-store', 'no')),
+    };
+    expect(await codeOf(disk.migrate('0', { copy: broken, segments: 8 }))).to.equal(
+      'refused-by-store: no',
+    );
+    expect(await disk.migrate('0', { verify: true })).to.include({ rowsCopied: ROWS });
+    await expectComplete();
+  });
+
+  it('finds a message in all places that its rows give it', async () => {
+    const own = await migratedDatabase();
+    await generateRows(own.url, 300);
+    // The first message of the long log again, behind its head.
+    await own.query(
+      `insert into messages (process_id, message_id, assignment_id, epoch, nonce, timestamp, hash_chain, message_data, bundle)
+       select process_id, message_id, null, epoch, head + place, timestamp + head + place, hash_chain, '{}', bundle
+         from (select * from messages order by row_id limit 1) first,
+              lateral (select max(nonce) as head from messages m where m.process_id = first.process_id) log,
+              generate_series(1, 3) as place`,
+    );
+    const theirs = await makeTestDisk(own.url);
+    try {
+      const [first] = await own.query<{ message_id: Id; process_id: Id; nonce: number }>(
+        'select message_id, process_id, nonce from messages order by row_id limit 1',
+      );
+      // Two of the four in one batch.
+      await theirs.migrate('0-302', { batchRows: 302 });
+      await theirs.migrate('302', { batchRows: 1 });
+      expect((await theirs.migrate('0', { verify: true })).rowsVerified).to.equal(303);
+      const { copy, reader } = await theirs.open();
+      const entry = await reader.findEntry(first?.message_id as Id, undefined);
+      expect(entry?.nonce).to.equal(first?.nonce);
+      const watermark = await copy.findWatermark(first?.process_id as Id);
+      expect(watermark?.nonce).to.equal(153);
+      await copy.forget(first?.process_id as Id);
+      expect(await reader.findEntry(first?.message_id as Id, undefined)).to.equal(undefined);
+    } finally {
+      await theirs.destroy();
+      await own.drop();
+    }
   });
 
   it('refuses a folder that holds the copy of another database', async () => {
@@ -199,7 +291,7 @@ describe('a migration from the database to the disk', function () {
     readIdentity: () => rows.readIdentity(),
     countRows: (span) => rows.countRows(span),
     findRow: (span, count) => rows.findRow(span, count),
-    readRows: (span, rowsMax) => rows.readRows(span, rowsMax),
+    readRows: (span, rowsMax, take) => rows.readRows(span, rowsMax, take),
     readProcesses: (after) => rows.readProcesses(after),
     readFloors: (after) => rows.readFloors(after),
     readProcessIds: (after) => rows.readProcessIds(after),
@@ -207,6 +299,7 @@ describe('a migration from the database to the disk', function () {
   const bindCopy = (copy: Awaited<ReturnType<TestDisk['open']>>['copy']): typeof copy => ({
     findWatermark: (id) => copy.findWatermark(id),
     writePiece: (piece) => copy.writePiece(piece),
+    prepareRows: () => copy.prepareRows(),
     writeRows: (rows, span) => copy.writeRows(rows, span),
     writeProcesses: (processes) => copy.writeProcesses(processes),
     settle: (logs) => copy.settle(logs),

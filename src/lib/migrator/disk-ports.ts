@@ -81,11 +81,15 @@ export interface RowSource {
   countRows(span: RowSpan): Promise<number>;
   /** The id of the `count`-th row of a span, undefined when it has fewer. */
   findRow(span: RowSpan, count: number): Promise<number | undefined>;
-  /** The first rows of a span: as many as `rowsMax` and the bytes allow, at least one. Fewer does not mean the end. */
+  /**
+   * Hands over the first rows of a span: as many as `rowsMax` and the bytes allow, at least one. Fewer does not mean the
+   * end. The bytes of a bundle are there only during the call.
+   */
   readRows(
     span: RowSpan,
     rowsMax: number,
-  ): Promise<{ readonly rows: readonly StoredMessage[]; readonly isEnd: boolean }>;
+    take: (row: StoredMessage) => void,
+  ): Promise<{ readonly isEnd: boolean }>;
   readProcesses(afterRow: number): AsyncIterable<readonly CopiedProcess[]>;
   /** The lowest place of each process among the rows behind `afterRow`. */
   readFloors(afterRow: number): Promise<ReadonlyMap<Id, LogPlace>>;
@@ -104,13 +108,20 @@ export interface LogPiece {
   readonly to: LogPlace;
 }
 
+/** Rows on their way to the disk, taken apart in the thread that brings them. */
+export interface PreparedRows {
+  add(row: StoredMessage): void;
+}
+
 /** A copy of logs on the local disk. All methods throw SuError `store-unavailable`. */
 export interface DiskCopy {
   findWatermark(processId: Id): Promise<CopyWatermark | undefined>;
   /** Writes the piece and moves the watermark; false when the copy stands elsewhere: then it stays there. */
   writePiece(piece: LogPiece): Promise<boolean>;
-  /** Writes rows of any logs, and in the same batch that their span is copied. No watermark moves. */
-  writeRows(rows: readonly StoredMessage[], span: RowSpan): Promise<void>;
+  /** Begins a batch of rows of any logs. */
+  prepareRows(): PreparedRows;
+  /** Writes the rows, once, and in the same batch that their span is copied. No watermark moves. */
+  writeRows(rows: PreparedRows, span: RowSpan): Promise<void>;
   writeProcesses(processes: readonly CopiedProcess[]): Promise<void>;
   /**
    * Moves watermarks to the last entry that is there, below a place when one is given. The caller knows that nothing

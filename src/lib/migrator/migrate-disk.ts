@@ -1,6 +1,7 @@
 import { isSuError, SuError } from '../errors.js';
 import { claimIdentity } from './claim-identity.js';
 import type { DiskCopy, LogPlace, RowSource, RowSpan } from './disk-ports.js';
+import { BatchGate } from './migrate-gate.js';
 import { migrateSegment, type SegmentParts } from './migrate-segment.js';
 import { planSegments, type MigrationPlan } from './plan-segments.js';
 import { formatRange, type RowRange } from './range.js';
@@ -16,6 +17,9 @@ import { verifyRows } from './verify-rows.js';
  * are there, up to the lowest place that a later row has. What was copied is noted as spans of rows, in the batch
  * that copies it. So a range may be run in parts, in any order, stopped at any moment, and run again.
  */
+
+/** One is written, one is made ready, one is read; each takes about 15 MB with rows of usual size. */
+const BATCHES_MAX = 3;
 
 /** What a migration tells of itself while it runs. */
 export interface MigrationEvents {
@@ -117,6 +121,7 @@ async function copySegments(
   let bytesCopied = 0;
   const waiting = [...plan.segments.entries()];
   const failures: unknown[] = [];
+  const gate = new BatchGate(BATCHES_MAX);
   let stopped = false;
   const work = async (): Promise<void> => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
@@ -124,6 +129,7 @@ async function copySegments(
       try {
         const done = await migrateSegment(segment, {
           ...parts,
+          gate,
           onBatch: (rows, bytes) => {
             rowsCopied += rows;
             bytesCopied += bytes;

@@ -1,5 +1,6 @@
 import { SuError } from '../errors.js';
 import type { DiskCopy, RowSource, RowSpan } from './disk-ports.js';
+import type { StoredMessage } from './ports.js';
 
 const FAULTS_SHOWN = 5;
 
@@ -32,7 +33,11 @@ export async function verifyRows(
   let count = 0;
   for (let { after } = span; ;) {
     if (signal.aborted) throw new SuError('interrupted', `stopped; ${count} rows were compared`);
-    const { rows, isEnd } = await source.readRows({ after, through: span.through }, batchRows);
+    const rows: StoredMessage[] = [];
+    const rest = { after, through: span.through };
+    const { isEnd } = await source.readRows(rest, batchRows, (row) => {
+      rows.push({ ...row, bundle: Uint8Array.from(row.bundle) });
+    });
     const found = await copy.compareRows(rows);
     faultCount += found.length;
     faults.push(...found.slice(0, FAULTS_SHOWN - faults.length));

@@ -15,41 +15,47 @@ interface CopyEvents extends pg.Submittable {
   handleError(error: Error): void;
   handleCommandComplete(): void;
   handleReadyForQuery(): void;
+  /** To be called when the query is over: the driver puts around it what ends its time limit. */
+  callback: () => void;
 }
 
 /**
- * Runs a COPY and reads its rows.
+ * Runs a COPY and hands over its rows, one after the other.
  *
  * @param text the statement; COPY takes no parameters, so whatever is in it must be a constant or a checked number
- * @param read makes something of a row while its bytes are there: they belong to the driver, which uses them again
+ * @param read takes a row while its bytes are there: they belong to the driver, which uses them again
  * @throws the driver's errors
  */
-export function copyOut<Row>(
-  client: pg.Client,
+export function copyOut(
+  client: Pick<pg.ClientBase, 'query'>,
   text: string,
-  read: (fields: CopyFields) => Row,
-): Promise<Row[]> {
+  read: (fields: CopyFields) => void,
+): Promise<void> {
   return new Promise((resolve, reject) => {
-    const rows: Row[] = [];
     let failure: unknown;
     let isFirst = true;
     const query: CopyEvents = {
+      callback: () => undefined,
       submit: (connection) => connection.query(text),
       handleCopyData({ chunk }) {
         if (failure !== undefined) return;
         try {
           const fields = new CopyFields(chunk, isFirst ? headerBytes(chunk) : 0);
           isFirst = false;
-          if (fields.isRow()) rows.push(read(fields));
+          if (fields.isRow()) read(fields);
         } catch (error) {
           // The server sends on; what is wrong is told when it has finished.
           failure = error;
         }
       },
-      handleError: reject,
+      handleError(error) {
+        query.callback();
+        reject(error);
+      },
       handleCommandComplete: () => undefined,
       handleReadyForQuery() {
-        if (failure === undefined) resolve(rows);
+        query.callback();
+        if (failure === undefined) resolve();
         else reject(failure);
       },
     };
@@ -101,10 +107,10 @@ export class CopyFields {
     return this.#chunk.readInt32BE(this.#offset) === -1 ? this.#skipNull() : this.text();
   }
 
-  /** A copy. */
+  /** A view, which is good while the row is read. */
   bytes(): Buffer {
     const begin = this.#next();
-    return Buffer.from(this.#chunk.subarray(begin, this.#offset));
+    return this.#chunk.subarray(begin, this.#offset);
   }
 
   /** Where the next field's bytes begin; the offset is behind them then. */

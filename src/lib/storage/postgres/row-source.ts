@@ -86,15 +86,18 @@ export class PostgresRowSource implements RowSource {
   async readRows(
     { after, through }: RowSpan,
     rowsMax: number,
-  ): Promise<{ readonly rows: readonly StoredMessage[]; readonly isEnd: boolean }> {
-    const found: { rows: number } = { rows: 0 };
-    const rows = await this.#long((client) =>
+    take: (row: StoredMessage) => void,
+  ): Promise<{ readonly isEnd: boolean }> {
+    let found = 0;
+    let taken = 0;
+    await this.#long((client) =>
       copyOut(client, rowsStatement({ after, through }, rowsMax), (fields) => {
-        found.rows = fields.int8();
-        return readRow(fields);
+        found = fields.int8();
+        taken += 1;
+        take(readRow(fields));
       }),
     );
-    return { rows, isEnd: found.rows < rowsMax && rows.length === found.rows };
+    return { isEnd: found < rowsMax && taken === found };
   }
 
   readProcesses(afterRow: number): AsyncIterable<readonly CopiedProcess[]> {

@@ -16,26 +16,31 @@ const MIB = 1024 * 1024;
  * Memory: a memtable has a quarter of the budget, and two or three of them live at a time; with the block caches a
  * store takes about 150 MB. The binding cannot bound the write-ahead log, which is kept until every column
  * has flushed what is in it; the small budget of `default` keeps it below 100 MB, and with it the replay at start.
- * Level 0 and 1 are not compressed, deeper levels with zstd, which makes JSON about a third smaller.
+ * Level 0 and 1 are not compressed, deeper levels with zstd, which makes JSON about a third smaller. `compression: false`
+ * takes nothing from that: it leaves out the dictionaries that the binding would train for each file. They made a store
+ * 14 percent smaller and took a sixth of compaction's time; blocks of 32 KB instead of 16 give back 4 of the 14.
  */
 const COLUMNS: Readonly<Record<ColumnName, ColumnOptions>> = {
   default: {
     compaction: 'level',
+    compression: false,
     memtableMemoryBudget: 16 * MIB,
     cacheSize: 32 * MIB,
     blockSize: 4096,
   },
   nodes: {
     compaction: 'level',
+    compression: false,
     memtableMemoryBudget: 64 * MIB,
     cacheSize: 16 * MIB,
-    blockSize: 16 * 1024,
+    blockSize: 32 * 1024,
   },
   bundles: {
     compaction: 'level',
+    compression: false,
     memtableMemoryBudget: 64 * MIB,
     cacheSize: 8 * MIB,
-    blockSize: 16 * 1024,
+    blockSize: 32 * 1024,
   },
 };
 

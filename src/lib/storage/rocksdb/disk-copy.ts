@@ -1,17 +1,19 @@
-import { SuError } from '../../errors.js';
+import { invariant, SuError } from '../../errors.js';
 import type {
   CopiedProcess,
   CopyWatermark,
   DiskCopy,
   LogPiece,
   LogPlace,
+  PreparedRows,
   RowSpan,
+  StoredMessage,
 } from '../../migrator/ports.js';
-import type { StoredMessage } from '../../migrator/ports.js';
 import type { Id } from '../../protocol/ids.js';
 import type { LogReader } from '../../scheduler/ports.js';
 import { compareStoredRow } from './disk-compare.js';
-import type { DiskProcess, DiskRequest, DiskRow } from './disk-request.js';
+import { PackedRows } from './disk-pack.js';
+import type { DiskProcess, DiskRow, DiskStep } from './disk-request.js';
 import { comparePlaces, decodeWatermark } from './disk-rows.js';
 import { Engine, type StoreLog } from './engine.js';
 import {
@@ -33,6 +35,7 @@ const IDENTITY_KEY = Buffer.from('kidentity', 'latin1');
 const KEYS_A_LOOK = 10_000;
 const SETTLED_AT_ONCE = 100;
 const SPANS_MAX = 100_000;
+const PACK_BYTES_MIN = 1024 * 1024;
 
 /** A folder that holds a copy of a database's logs. */
 export interface OpenDiskCopy {
@@ -69,6 +72,8 @@ export async function openDiskCopy(options: {
 /** Writing and looking after the copy; `DiskCopy` has the promises. */
 class RocksdbDiskCopy implements DiskCopy {
   readonly #engine: Engine;
+  /** The next batch of rows will take about as much as the last one. */
+  #packBytes = PACK_BYTES_MIN;
 
   constructor(engine: Engine) {
     this.#engine = engine;
@@ -80,15 +85,25 @@ class RocksdbDiskCopy implements DiskCopy {
 
   async writePiece({ processId, process, messages, from, to }: LogPiece): Promise<boolean> {
     const step = { processId, from, to };
-    return this.#write(process === undefined ? [] : [process], messages, { step });
+    return this.#write(process === undefined ? [] : [process], messages, step);
   }
 
-  async writeRows(rows: readonly StoredMessage[], span: RowSpan): Promise<void> {
-    await this.#write([], rows, { span });
+  prepareRows(): PreparedRows {
+    return new PackedRows(this.#packBytes);
+  }
+
+  async writeRows(prepared: PreparedRows, span: RowSpan): Promise<void> {
+    invariant(prepared instanceof PackedRows, 'rows are written as they were prepared here');
+    const packed = prepared.finish();
+    this.#packBytes = Math.max(PACK_BYTES_MIN, Math.ceil(1.1 * packed.bytes.length));
+    await this.#engine.write(
+      { kind: 'disk-rows', processes: [], rows: [], packed, step: undefined, span },
+      packed.bytes.buffer,
+    );
   }
 
   async writeProcesses(processes: readonly CopiedProcess[]): Promise<void> {
-    await this.#write(processes, [], {});
+    await this.#write(processes, [], undefined);
   }
 
   async settle(logs: readonly { processId: Id; below: LogPlace | undefined }[]): Promise<void> {
@@ -169,7 +184,7 @@ class RocksdbDiskCopy implements DiskCopy {
   async #write(
     processes: readonly CopiedProcess[],
     messages: readonly StoredMessage[],
-    { step, span }: Partial<Pick<Extract<DiskRequest, { kind: 'disk-rows' }>, 'step' | 'span'>>,
+    step: DiskStep | undefined,
   ): Promise<boolean> {
     // What is not told by a bundle alone is left to the database.
     const plain = processes.filter(({ isPlain }) => isPlain);
@@ -185,8 +200,9 @@ class RocksdbDiskCopy implements DiskCopy {
           ...row,
           bundle: pack(bundle),
         })),
+        packed: undefined,
         step,
-        span,
+        span: undefined,
       },
       payload,
     );

@@ -1,32 +1,24 @@
 import { invariant } from '../../errors.js';
 import type { CopyWatermark, LogPlace } from '../../migrator/ports.js';
-import { readAssignment, type AssignmentFields } from '../../protocol/assignment.js';
-import {
-  parseMessageBundle,
-  parseProcessBundle,
-  type StoredBundle,
-} from '../../protocol/bundle.js';
-import { idToBytes, type Id } from '../../protocol/ids.js';
-import { renderNode } from '../../protocol/wire.js';
+import { readAssignment } from '../../protocol/assignment.js';
+import { parseProcessBundle } from '../../protocol/bundle.js';
+import { idFromBytes, type Id } from '../../protocol/ids.js';
 import type { BatchPuts } from './batch-puts.js';
 import type { Database } from './database.js';
-import type { DiskAnswer, DiskProcess, DiskRequest, DiskRow, DiskStep } from './disk-request.js';
+import { forgetLog } from './disk-forget.js';
+import { readPacked } from './disk-pack.js';
+import type {
+  DiskAnswer,
+  DiskProcess,
+  DiskRequest,
+  DiskRow,
+  DiskStep,
+  PackedPuts,
+} from './disk-request.js';
+import { drawDiskRow, joinPlaces } from './disk-row-puts.js';
 import { comparePlaces, decodeWatermark, encodeRowId, encodeWatermark } from './disk-rows.js';
 import { settleWatermark } from './disk-settle.js';
-import { forgetLog } from './disk-forget.js';
-import {
-  assignDigest,
-  assignKey,
-  assignmentKey,
-  entryKey,
-  headKey,
-  messageKey,
-  processKey,
-  spanKey,
-  spawnKey,
-  timeKey,
-  watermarkKey,
-} from './keys.js';
+import { headKey, messageKey, processKey, spanKey, spawnKey, watermarkKey } from './keys.js';
 import { renderProcessTexts } from './pack-runs.js';
 import {
   decodePlaces,
@@ -39,18 +31,16 @@ import {
   type Placed,
 } from './rows.js';
 
-const NOTHING = new Uint8Array(0);
-
 /**
  * What one batch changes in a disk copy. Bundles are taken apart and rendered here, in the writer thread, so that copying
- * takes nothing from the thread that answers.
+ * takes nothing from the thread that answers; a migration, where nobody waits for answers, brings them packed.
  */
 export class DiskDraft {
   readonly #database: Database;
   readonly #puts: BatchPuts;
   /** What the database does not show yet. */
   readonly #watermarks = new Map<Id, CopyWatermark | undefined>();
-  readonly #places = new Map<Id, readonly Placed[]>();
+  readonly #places = new Map<Id, Uint8Array>();
 
   constructor(database: Database, puts: BatchPuts) {
     this.#database = database;
@@ -73,10 +63,11 @@ export class DiskDraft {
   }
 
   #drawRows(request: Extract<DiskRequest, { kind: 'disk-rows' }>): DiskAnswer {
-    const { processes, rows, step, span } = request;
+    const { processes, rows, packed, step, span } = request;
     for (const process of processes) this.#drawProcess(process);
-    this.#readPlaces(rows);
+    this.#readPlaces(rows.map(({ messageId }) => messageId));
     for (const row of rows) this.#drawRow(row);
+    if (packed !== undefined) this.#drawPacked(packed);
     if (span !== undefined) {
       this.#puts.put('default', spanKey(span.after), encodeRowId(span.through));
     }
@@ -101,47 +92,49 @@ export class DiskDraft {
     }
   }
 
-  #drawRow(row: DiskRow): void {
-    const { processId, epoch, nonce, rank, timestamp } = row;
-    const place: Placed = { processId, epoch, nonce, suffix: rank, timestamp };
-    const key = entryKey(place);
-    const parsed = readBundle(row);
-    // What cannot be read is left out, so that whoever reads it asks the database, which says what is wrong.
-    this.#puts.put('nodes', key, encodeNode(place, parsed && renderJson(parsed)));
-    if (parsed !== undefined) this.#puts.put('bundles', key, row.bundle);
-    this.#puts.put('default', timeKey(place, timestamp), NOTHING);
-    if (parsed === undefined || parsed.item !== undefined) this.#drawMessagePlace(row, place);
-    const assignmentId = row.assignmentId ?? parsed?.assignment?.id;
-    if (assignmentId === undefined) return;
-    this.#puts.put('default', assignmentKey(assignmentId), encodePlaces([place]));
-    const fields = parsed?.item === undefined ? fieldsOf(parsed) : undefined;
-    if (fields === undefined) return;
-    const digest = assignDigest({
-      processId,
-      transactionId: row.messageId,
-      exclude: fields.exclude,
+  /** The places of messages are joined with those that are stored, which are looked up together. */
+  #drawPacked(packed: PackedPuts): void {
+    const places: (readonly [id: Id, key: Uint8Array, value: Uint8Array])[] = [];
+    readPacked(packed, {
+      put: (column, key, value) => this.#puts.put(column, key, value),
+      putMessagePlaces: (key, value) => {
+        places.push([idFromBytes(key.subarray(1)), key, value]);
+      },
     });
-    this.#puts.put('default', assignKey(digest, timestamp, nonce), idToBytes(assignmentId));
+    this.#readPlaces(places.map(([id]) => id));
+    for (const [id, key, value] of places) {
+      const known = this.#places.get(id);
+      const joined =
+        known === undefined
+          ? value
+          : encodePlaces(joinPlaces(readPlaces(known), readPlaces(value)));
+      this.#places.set(id, joined);
+      this.#puts.put('default', key, joined);
+    }
   }
 
-  /** A message may stand in an old log more than once. */
-  #drawMessagePlace({ messageId }: DiskRow, place: Placed): void {
-    const others = (this.#places.get(messageId) ?? []).filter((other) => !isSame(other, place));
-    const places = [...others, place].toSorted(
-      (one, other) => comparePlaces(one, other) || one.suffix - other.suffix,
-    );
-    this.#places.set(messageId, places);
-    this.#puts.put('default', messageKey(messageId), encodePlaces(places));
+  #drawRow(row: DiskRow): void {
+    drawDiskRow(row, {
+      put: (column, key, value) => this.#puts.put(column, key, value),
+      putNode: (key, place, json) => {
+        const text = json === undefined ? undefined : Buffer.from(json, 'utf8');
+        this.#puts.put('nodes', key, encodeNode(place, text));
+      },
+      putMessagePlace: (messageId, place) => {
+        const known = this.#places.get(messageId);
+        const places = encodePlaces(joinPlaces(known ? readPlaces(known) : [], [place]));
+        this.#places.set(messageId, places);
+        this.#puts.put('default', messageKey(messageId), places);
+      },
+    });
   }
 
-  #readPlaces(rows: readonly DiskRow[]): void {
-    const ids = [...new Set(rows.map(({ messageId }) => messageId))].filter(
-      (id) => !this.#places.has(id),
-    );
+  #readPlaces(messageIds: readonly Id[]): void {
+    const ids = [...new Set(messageIds)].filter((id) => !this.#places.has(id));
     const values = this.#database.readMany('default', ids.map(messageKey));
     ids.forEach((id, index) => {
       const value = values[index];
-      if (value !== undefined) this.#places.set(id, decodePlaces(value));
+      if (value !== undefined) this.#places.set(id, value);
     });
   }
 
@@ -194,41 +187,10 @@ export class DiskDraft {
   }
 }
 
+function readPlaces(value: Uint8Array): readonly Placed[] {
+  return decodePlaces(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
+}
+
 function isAt(one: LogPlace, other: LogPlace): boolean {
   return comparePlaces(one, other) === 0;
-}
-
-function isSame(one: Placed, other: Placed): boolean {
-  return isAt(one, other) && one.suffix === other.suffix && one.processId === other.processId;
-}
-
-/** Undefined for a bundle that cannot be read, or that belongs to another entry: the database does not show it either. */
-function readBundle(row: DiskRow): StoredBundle | undefined {
-  let bundle: StoredBundle;
-  try {
-    bundle = parseMessageBundle(row.bundle);
-  } catch {
-    // Whatever is wrong with it, it is for the database's reader to say.
-    return undefined;
-  }
-  const isForeign =
-    (row.assignmentId !== undefined && bundle.assignment?.id !== row.assignmentId) ||
-    (bundle.form === 'inner-assignment' && bundle.item?.id !== row.messageId);
-  return isForeign ? undefined : bundle;
-}
-
-/** Undefined where it would be large: it is rendered when it is read. */
-function renderJson(parsed: StoredBundle): Uint8Array | undefined {
-  if ((parsed.item?.data.length ?? 0) > STORED_JSON_BYTES_MAX) return undefined;
-  const json = Buffer.from(renderNode(parsed, { showAnchor: false }), 'utf8');
-  return json.length > STORED_JSON_BYTES_MAX ? undefined : json;
-}
-
-function fieldsOf(parsed: StoredBundle | undefined): AssignmentFields | undefined {
-  try {
-    return parsed?.assignment && readAssignment(parsed.assignment);
-  } catch {
-    // Assignments of the first months lack tags; retried assigns are looked up in the database in any case.
-    return undefined;
-  }
 }

@@ -19,6 +19,15 @@ export interface DiskProcess {
   readonly bundle: Uint8Array;
 }
 
+/**
+ * Rows that were taken apart by whoever asks. What is put lies in one buffer, each key before its value; `lengths` has three
+ * numbers for each put: what it is, the bytes of its key, the bytes of its value.
+ */
+export interface PackedPuts {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly lengths: Uint32Array;
+}
+
 /** The watermark of one log moves, when it stands at `from`. */
 export interface DiskStep {
   readonly processId: Id;
@@ -32,6 +41,8 @@ export type DiskRequest =
       readonly kind: 'disk-rows';
       readonly processes: readonly DiskProcess[];
       readonly rows: readonly DiskRow[];
+      /** More rows, which no step counts. */
+      readonly packed: PackedPuts | undefined;
       /** The rows are then all of this log between its two places. */
       readonly step: DiskStep | undefined;
       readonly span: { readonly after: number; readonly through: number } | undefined;

@@ -8,8 +8,8 @@ import { comparePlaces } from './disk-rows.js';
 import {
   entryFloor,
   entryRange,
-  locationOfTimeKey,
   placeOfEntryKey,
+  placeOfTimeKey,
   spawnKey,
   timeRange,
 } from './keys.js';
@@ -98,7 +98,7 @@ function scanTimes(
   for (;;) {
     const rows = database.readFew('default', { ...from, lt, values: false, limit: KEYS_A_LOOK });
     for (const [key] of rows) {
-      const place = locationOfTimeKey(key);
+      const place = placeOfTimeKey(key);
       if (comparePlaces(place, last) > 0) continue;
       const time = timeOfKey(key);
       if (stored !== undefined && comparePlaces(place, stored) <= 0) continue;

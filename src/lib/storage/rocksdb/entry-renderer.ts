@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { DamagedEntryError, invariant, isSuError } from '../../errors.js';
 import { parseMessageBundle, parseProcessBundle, readSpawnPlace } from '../../protocol/bundle.js';
 import type { Id } from '../../protocol/ids.js';
@@ -103,8 +104,9 @@ export class EntryRenderer {
   }
 
   /**
-   * Reads a bundle that may be large: off the event loop, and one after the other, so that many readers of large
-   * entries cost the others a few milliseconds now and then, and those that left nothing.
+   * Reads a bundle that may be large: one after the other, with a turn for everybody else in between, so that many readers
+   * of large entries cost the others a few milliseconds now and then, and those that left nothing. By its key: an iterator
+   * has to look into every file that may hold it, here and now, and took 2 ms where this takes 0.1.
    */
   async #readLarge(key: Buffer, isWanted: ReadOptions['isWanted']): Promise<Buffer | undefined> {
     const before = this.#lastRead;
@@ -115,9 +117,9 @@ export class EntryRenderer {
     await before;
     try {
       if (isWanted?.() === false) throw unwanted();
-      const database = await this.#engine.database();
-      const [row] = await database.readRange('bundles', { gte: key, lte: key, limit: 1 });
-      return row?.[1];
+      const found = (await this.#engine.database()).read('bundles', key);
+      await setImmediate();
+      return found;
     } finally {
       finish();
     }

@@ -13,7 +13,7 @@ declare module 'rocksdb' {
     readonly compaction?: 'level' | 'universal';
     /** Bytes; a memtable has a quarter of it, and six of them may exist. */
     readonly memtableMemoryBudget?: number;
-    /** False means Snappy. */
+    /** False: Snappy where `compaction` names no algorithm for a level, and no trained dictionaries. */
     readonly compression?: boolean;
     /** Bytes of the column's own block cache. */
     readonly cacheSize?: number;

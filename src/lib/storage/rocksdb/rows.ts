@@ -101,7 +101,7 @@ export function decodePlaces(value: Buffer): readonly Placed[] {
 // --- entries as pages show them ----------------------------------------------------------------------------
 
 const NODE_IS_STORED = 1;
-const NODE_FIXED_BYTES = 1 + 4 * LONG_BYTES;
+export const NODE_FIXED_BYTES = 1 + 4 * LONG_BYTES;
 
 /** An entry of column `nodes`. */
 export interface StoredNode extends Omit<Placed, 'processId'> {
@@ -109,14 +109,27 @@ export interface StoredNode extends Omit<Placed, 'processId'> {
   readonly json: Buffer | undefined;
 }
 
-/** What precedes the JSON of an entry; the value repeats its key's numbers, so that pages need not read keys. */
+/**
+ * Writes what precedes the JSON of an entry; returns the position behind it. The value repeats its key's numbers, so that
+ * pages need not read keys.
+ */
+export function writeNodeHead(
+  into: Buffer,
+  { place, isStored }: { readonly place: Placed; readonly isStored: boolean },
+  begin: number,
+): number {
+  into[begin] = isStored ? NODE_IS_STORED : 0;
+  let offset = begin + 1;
+  for (const number of [place.epoch, place.nonce, place.suffix, place.timestamp]) {
+    offset = writeLong(into, number, offset);
+  }
+  return offset;
+}
+
+/** An entry as it is stored. */
 export function encodeNode(place: Placed, json: Uint8Array | undefined): Buffer {
   const value = Buffer.allocUnsafe(NODE_FIXED_BYTES + (json?.length ?? 0));
-  value[0] = json === undefined ? 0 : NODE_IS_STORED;
-  let offset = 1;
-  for (const number of [place.epoch, place.nonce, place.suffix, place.timestamp]) {
-    offset = writeLong(value, number, offset);
-  }
+  const offset = writeNodeHead(value, { place, isStored: json !== undefined }, 0);
   if (json !== undefined) value.set(json, offset);
   return value;
 }
