@@ -52,6 +52,23 @@ describe('reading a log from PostgreSQL', function () {
     for (const database of databases.splice(0)) await database.drop();
   });
 
+  it('reads on while the caller has a piece, and keeps no connection of a caller who leaves', async () => {
+    const { store, reader } = await open(keep(await migratedDatabase()));
+    const { run, builder } = await newLog(800);
+    await store.append([run]);
+    // More often than the store has connections.
+    for (let time = 0; time < 6; time += 1) {
+      for await (const part of reader.readRange(all(builder.processId))) {
+        expect(part.length).to.be.lessThan(800);
+        break;
+      }
+    }
+    const entries = await collect(reader.readRange({ ...all(builder.processId), limit: 799 }));
+    expect(entries.map(({ nonce }) => nonce)).to.deep.equal(
+      Array.from({ length: 799 }, (_, index) => index + 1),
+    );
+  });
+
   for (const name of ['with-process-assignment', 'without-process-assignment']) {
     it(`takes over the reference's database ${name} and goes on`, async () => {
       const database = keep(

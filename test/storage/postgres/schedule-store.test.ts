@@ -2,7 +2,12 @@ import { expect } from 'chai';
 import pg from 'pg';
 import type { NewEntry, RunOutcome } from '../../../src/lib/scheduler/ports.js';
 import type { PostgresStore } from '../../../src/lib/storage/postgres/open-store.js';
-import { emptyDatabase, migratedDatabase, type TestDatabase } from '../../support/postgres.js';
+import {
+  emptyDatabase,
+  migratedDatabase,
+  silentLog,
+  type TestDatabase,
+} from '../../support/postgres.js';
 import { LogBuilder, newLog, runOf } from '../conformance/log-builder.js';
 import { openStoreOn, until } from './opened-store.js';
 
@@ -128,6 +133,62 @@ describe('appending to PostgreSQL', function () {
     expect(outcomes[1]).to.have.nested.property('error.code', 'refused-by-store');
     const [head] = await store.readHeads([logs[1]?.builder.processId as never]);
     expect(head).to.equal(undefined);
+  });
+
+  it('takes back the messages whose uploads cannot be queued, and only those', async () => {
+    const { store } = await open();
+    const [sound, odd] = [await newLog(1), await newLog(1)];
+    await store.append([sound.run, odd.run]);
+    const [next, bad] = [await sound.builder.message(), await odd.builder.message()];
+    await database.query(
+      `alter table su_outbox add constraint odd check (message_id <> '${bad.messageId}')`,
+    );
+    const outcomes = await store.append([
+      runOf(sound.entries[1]?.head, next),
+      runOf(odd.entries[1]?.head, bad),
+    ]);
+    expect(statuses(outcomes)).to.deep.equal(['appended', 'refused']);
+    expect(await noncesOf(sound.builder.processId)).to.deep.equal([1, 2]);
+    expect(await noncesOf(odd.builder.processId)).to.deep.equal([1]);
+  });
+
+  it('writes nothing when the commit itself is refused, and goes on', async () => {
+    const { store } = await open();
+    const { run, builder } = await newLog(1);
+    await store.append([run]);
+    await database.query(`create function refuse() returns trigger language plpgsql as $$ begin
+        raise exception 'not now' using errcode = '53100'; end $$;
+      create constraint trigger late after insert on messages deferrable initially deferred
+        for each row execute function refuse()`);
+    const onto = builder.head;
+    const message = await builder.message();
+    expect(statuses(await store.append([runOf(onto, message)]))).to.deep.equal(['unknown']);
+    expect(await noncesOf(builder.processId)).to.deep.equal([1]);
+    expect(await database.query('select from su_outbox')).to.have.lengthOf(2);
+    await database.query('drop trigger late on messages');
+    expect(statuses(await store.append([runOf(onto, message)]))).to.deep.equal(['appended']);
+  });
+
+  it('runs a transaction again when the session has lost its statements in the middle', async () => {
+    const events: unknown[] = [];
+    const log = { ...silentLog, warn: (fields: object) => events.push(fields) };
+    const opened = await openStoreOn(database, { log });
+    stores.push(opened);
+    const { run, builder } = await newLog(1);
+    await opened.store.append([run]);
+    events.length = 0;
+    // What a pooler does that hands each transaction another session.
+    await database.query(`create function forget() returns trigger language plpgsql as $$ begin
+        execute 'deallocate all'; return null; end $$;
+      create trigger forget after insert on messages for each statement execute function forget()`);
+    for (const nonce of [2, 3]) {
+      const onto = builder.head;
+      const outcomes = await opened.store.append([runOf(onto, await builder.message())]);
+      expect(statuses(outcomes)).to.deep.equal(['appended']);
+      expect((await noncesOf(builder.processId)).at(-1)).to.equal(nonce);
+    }
+    const names = events.map((fields) => (fields as { event: string }).event);
+    expect(names).to.deep.equal(['database-statement-lost', 'append-repeated']);
   });
 
   it('does not blame an entry for row numbers that have run out', async () => {

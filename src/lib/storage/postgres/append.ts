@@ -1,9 +1,10 @@
 import { invariant } from '../../errors.js';
 import type { Head, NewEntry, ReceiptQuery, Run } from '../../scheduler/ports.js';
+import { isConsequence } from './database-errors.js';
 import { findDuplicateRuns, insertDeepHashes, type FoundDuplicate } from './deep-hashes.js';
 import { readHeadPlaces } from './heads.js';
 import { insertMessages, insertOutboxRows, insertProcesses } from './inserts.js';
-import type { Queryable } from './pool.js';
+import type { LookAndWrite, Queryable, Transaction } from './pool.js';
 import type { LargeTexts } from './row-renderer.js';
 import { findReceipts } from './receipts.js';
 import type { HeadPlace } from './rows.js';
@@ -29,41 +30,103 @@ export interface AppendOptions {
 
 const MOVED: RunResult = { status: 'moved' };
 
+/** What a look before the write has shown; true until the transaction ends. */
+interface Look {
+  /** Runs whose head is the stored one, and nothing of which is stored. */
+  readonly fresh: readonly Run[];
+  readonly duplicates: ReadonlyMap<Run, FoundDuplicate>;
+}
+
 /**
- * Writes the runs whose head is still the stored one, all in the caller's transaction. The rows of their processes
- * are locked first, in one order everywhere; only a later statement sees what was committed while it waited for
- * the locks (read committed), so heads and identities are read after it, never with it.
+ * Writes the runs whose head is still the stored one, all in one transaction. The rows of their processes are locked
+ * first, in one order everywhere; only a later statement sees what was committed while it waited for the locks (read
+ * committed), so heads and identities are read after it, never with it. The server runs statements in the order in which
+ * they are sent, so none of them has to wait here for the answer to the one before.
  */
-export async function appendRuns(
-  client: Queryable,
+export function appendRuns(
   runs: readonly Run[],
   options: AppendOptions,
-): Promise<readonly RunResult[]> {
+): LookAndWrite<Look, readonly RunResult[]> {
   for (const run of runs) checkRun(run);
-  await lockProcesses(client, runs);
-  const atHead = await findFreshRuns(client, runs);
-  const duplicates = await findDuplicateRuns(client, atHead);
-  const fresh = atHead.filter((run) => !duplicates.has(run));
-  const spawned = await insertProcesses(client, fresh.flatMap(processEntries), options.texts);
+  return {
+    look: (client) => lookAtRuns(client.planned, runs),
+    write: async (client, look) => resultsOf(runs, look, await writeRuns(client, look, options)),
+  };
+}
+
+async function lookAtRuns(client: Queryable, runs: readonly Run[]): Promise<Look> {
+  const ids = runs.map((run) => run.processId);
+  const [, stored, known, found] = await allAnswers([
+    lockProcesses(client, runs),
+    readHeadPlaces(client, ids),
+    findKnownRuns(client, runs),
+    findDuplicateRuns(client, runs),
+  ]);
+  const atHead = runs.filter(
+    (run) => stands(stored.get(run.processId), run.onto) && !repeatsItself(run) && !known.has(run),
+  );
+  // Of a run that continues another head nothing is compared: whoever made it starts anew.
+  const duplicates = new Map<Run, FoundDuplicate>();
+  for (const run of atHead) {
+    const duplicate = found.get(run);
+    if (duplicate !== undefined) duplicates.set(run, duplicate);
+  }
+  return { fresh: atHead.filter((run) => !duplicates.has(run)), duplicates };
+}
+
+/** When one statement fails, all behind it do: what is thrown is the failure that was the reason. */
+async function allAnswers<Asked extends readonly unknown[] | []>(
+  asked: Asked,
+): Promise<{ -readonly [Index in keyof Asked]: Awaited<Asked[Index]> }> {
+  const settled = await Promise.allSettled(asked);
+  const failures = settled.flatMap((answer) =>
+    answer.status === 'rejected' ? [answer.reason as unknown] : [],
+  );
+  if (failures.length > 0) {
+    throw failures.find((failure) => !isConsequence(failure)) ?? failures[0];
+  }
+  return Promise.all(asked);
+}
+
+interface Written {
+  readonly runs: ReadonlySet<Run>;
+  /** By assignment id. */
+  readonly rowIds: ReadonlyMap<string, number>;
+  readonly outboxKeys: ReadonlyMap<NewEntry, string>;
+}
+
+async function writeRuns(
+  client: Transaction,
+  { fresh }: Look,
+  { leaseMs, texts }: AppendOptions,
+): Promise<Written> {
+  // Somebody may have spawned the same process meanwhile: there was no row to lock.
+  const spawned = await insertProcesses(client, fresh.flatMap(processEntries), texts);
   const written = fresh.filter((run) => run.onto !== undefined || spawned.has(run.processId));
   const entries = written.flatMap((run) => run.entries);
-  const rowIds = await insertMessages(
-    client,
-    entries.filter((entry) => entry.kind !== 'process'),
-    options.texts,
-  );
-  await insertDeepHashes(client, entries);
-  const keys = await insertOutboxRows(client, entries, options.leaseMs);
-  const taken = new Set(written);
+  const messages = entries.filter((entry) => entry.kind !== 'process');
+  const [rowIds, , outboxKeys] = await allAnswers([
+    insertMessages(client, messages, texts),
+    insertDeepHashes(client, entries),
+    insertOutboxRows(client.planned, entries, leaseMs),
+  ]);
+  return { runs: new Set(written), rowIds, outboxKeys };
+}
+
+function resultsOf(
+  runs: readonly Run[],
+  { duplicates }: Look,
+  written: Written,
+): readonly RunResult[] {
   return runs.map((run) => {
     const duplicate = duplicates.get(run);
     if (duplicate !== undefined) return { status: 'duplicate', ...duplicate };
-    if (!taken.has(run)) return MOVED;
+    if (!written.runs.has(run)) return MOVED;
     return {
       status: 'appended',
-      outboxKeys: run.entries.map((entry) => keys.get(entry) ?? ''),
+      outboxKeys: run.entries.map((entry) => written.outboxKeys.get(entry) ?? ''),
       rowIds: run.entries.map(({ kind, assignment }) =>
-        kind === 'process' ? undefined : rowIds.get(assignment?.id ?? ''),
+        kind === 'process' ? undefined : written.rowIds.get(assignment?.id ?? ''),
       ),
     };
   });
@@ -83,16 +146,9 @@ async function lockProcesses(client: Queryable, runs: readonly Run[]): Promise<v
   );
 }
 
-async function findFreshRuns(client: Queryable, runs: readonly Run[]): Promise<readonly Run[]> {
-  const places = await readHeadPlaces(
-    client,
-    runs.map((run) => run.processId),
-  );
-  const atHead = runs.filter(
-    (run) => stands(places.get(run.processId), run.onto) && !repeatsItself(run),
-  );
-  // A process's identity is its row, which the heads have shown to be missing.
-  const identities = atHead.flatMap((run) =>
+/** Runs with an entry that, for a client, is stored already. A process's identity is its row: the heads tell. */
+async function findKnownRuns(client: Queryable, runs: readonly Run[]): Promise<ReadonlySet<Run>> {
+  const identities = runs.flatMap((run) =>
     run.entries
       .filter((entry) => entry.kind !== 'process')
       .map((entry) => ({ run, identity: entry.identity })),
@@ -101,10 +157,9 @@ async function findFreshRuns(client: Queryable, runs: readonly Run[]): Promise<r
     client,
     identities.map(({ identity }) => identity),
   );
-  const known = new Set(
+  return new Set(
     identities.filter((_, index) => receipts[index] !== undefined).map(({ run }) => run),
   );
-  return atHead.filter((run) => !known.has(run));
 }
 
 /** Whether the stored head is the one that the run was made for. */

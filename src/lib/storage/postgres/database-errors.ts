@@ -27,8 +27,10 @@ const KIND_BY_STATE: Readonly<Record<string, FailureKind>> = {
   '25006': 'away',
   '25P03': 'away',
   '25P04': 'away',
+  '26000': 'again',
   '40001': 'again',
   '40P01': 'again',
+  '42P05': 'again',
   '42501': 'away',
   '42703': 'schema',
   '42804': 'schema',
@@ -73,6 +75,17 @@ export function classifyFailure(error: unknown): FailureKind {
 /** The five characters of a server error, undefined for anything else. */
 export function sqlState(error: unknown): string | undefined {
   return error instanceof pg.DatabaseError ? error.code : undefined;
+}
+
+/** Whether a statement failed only because one before it in its transaction had. */
+export function isConsequence(error: unknown): boolean {
+  return sqlState(error) === '25P02';
+}
+
+/** Whether a statement that was prepared in this session belongs to another one, or another's to this one. */
+export function isLostStatement(error: unknown): boolean {
+  const state = sqlState(error);
+  return state === '26000' || state === '42P05';
 }
 
 /** The name of the violated constraint or unique index, when the server says it. */

@@ -49,14 +49,20 @@ export async function insertMessages(
   texts: LargeTexts = NO_TEXTS,
 ): Promise<ReadonlyMap<string, number>> {
   const rowIds = new Map<string, number>();
-  for (const chunk of chunks(entries.map((entry) => messageValues(entry, texts)))) {
-    const { rows } = await client.query<{ row_id: number; assignment_id: string }>(
-      `insert into messages
-         (process_id, message_id, assignment_id, epoch, nonce, timestamp, hash_chain, message_data, bundle)
-       values ${placeholders(chunk, 1)}
-       returning row_id, assignment_id`,
-      chunk.flat(),
-    );
+  const pieces = [...chunks(entries.map((entry) => messageValues(entry, texts)))];
+  // All are sent before another statement of the transaction can be.
+  const answers = await Promise.all(
+    pieces.map((chunk) =>
+      client.query<{ row_id: number; assignment_id: string }>(
+        `insert into messages
+           (process_id, message_id, assignment_id, epoch, nonce, timestamp, hash_chain, message_data, bundle)
+         values ${placeholders(chunk, 1)}
+         returning row_id, assignment_id`,
+        chunk.flat(),
+      ),
+    ),
+  );
+  for (const { rows } of answers) {
     for (const { row_id, assignment_id } of rows) rowIds.set(assignment_id, row_id);
   }
   return rowIds;
@@ -73,22 +79,29 @@ export async function insertOutboxRows(
   entries: readonly NewEntry[],
   leaseMs: number,
 ): Promise<ReadonlyMap<NewEntry, string>> {
-  const byName = new Map(
-    entries.filter((entry) => entry.uploads !== 0).map((entry) => [rowName(entry), entry]),
-  );
+  const queued = entries.filter((entry) => entry.uploads !== 0);
   const keys = new Map<NewEntry, string>();
-  for (const chunk of chunks([...byName.values()].map(outboxValues))) {
-    const { rows } = await client.query<{ row_id: string; name: string }>(
-      `insert into su_outbox (process_id, message_id, assignment_id, parts, due_at)
-       values ${placeholders(chunk, 2, "now() + $1 * interval '1 millisecond'")}
-       returning row_id, coalesce(assignment_id, process_id) as name`,
-      [leaseMs, ...chunk.flat()],
-    );
-    for (const row of rows) {
-      const entry = byName.get(row.name);
-      invariant(entry !== undefined, 'a queued upload belongs to an entry of its transaction');
-      keys.set(entry, row.row_id);
-    }
+  if (queued.length === 0) return keys;
+  const byName = new Map(queued.map((entry) => [rowName(entry), entry]));
+  // Arrays: a text that is always the same is planned once.
+  const { rows } = await client.query<{ row_id: string; name: string }>(
+    `insert into su_outbox (process_id, message_id, assignment_id, parts, due_at)
+     select process_id, message_id, assignment_id, parts, now() + $1 * interval '1 millisecond'
+       from unnest($2::text[], $3::text[], $4::text[], $5::smallint[])
+            as r (process_id, message_id, assignment_id, parts)
+     returning row_id, coalesce(assignment_id, process_id) as name`,
+    [
+      leaseMs,
+      queued.map(({ processId }) => processId),
+      queued.map(({ messageId }) => messageId),
+      queued.map(({ kind, assignment }) => (kind === 'process' ? null : (assignment?.id ?? null))),
+      queued.map(({ uploads }) => uploads),
+    ],
+  );
+  for (const row of rows) {
+    const entry = byName.get(row.name);
+    invariant(entry !== undefined, 'a queued upload belongs to an entry of its transaction');
+    keys.set(entry, row.row_id);
   }
   return keys;
 }
@@ -129,11 +142,6 @@ function messageValues(entry: NewEntry, texts: LargeTexts): readonly Value[] {
   ];
 }
 
-function outboxValues(entry: NewEntry): readonly Value[] {
-  const assignmentId = entry.kind === 'process' ? null : (entry.assignment?.id ?? null);
-  return [entry.processId, entry.messageId, assignmentId, entry.uploads];
-}
-
 /** What tells an entry's outbox row apart: assignment ids are unique, and a process has one row. */
 function rowName(entry: NewEntry): string {
   return entry.kind === 'process' ? entry.processId : (entry.assignment?.id ?? entry.processId);
@@ -162,13 +170,8 @@ function sizeOf(value: Value): number {
   return typeof value === 'string' || value instanceof Uint8Array ? value.length : 8;
 }
 
-/** `($1, $2), ($3, $4)`: a group for each row, with `constant` as its last value when given. */
-export function placeholders(
-  rows: readonly (readonly Value[])[],
-  first: number,
-  constant?: string,
-): string {
+/** `($1, $2), ($3, $4)`: a group for each row. */
+export function placeholders(rows: readonly (readonly Value[])[], first: number): string {
   let next = first;
-  const last = constant === undefined ? '' : `, ${constant}`;
-  return rows.map((row) => `(${row.map(() => `$${next++}`).join(', ')}${last})`).join(', ');
+  return rows.map((row) => `(${row.map(() => `$${next++}`).join(', ')})`).join(', ');
 }

@@ -101,6 +101,7 @@ class OpenedDatabase implements PostgresStore {
       url: writerUrl,
       connections: writeConnections,
       name: 'writer',
+      isPipelined: true,
       clock,
       log,
     });

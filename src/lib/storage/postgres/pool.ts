@@ -1,7 +1,9 @@
+import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { SuError } from '../../errors.js';
 import type { Clock } from '../../scheduler/ports.js';
-import { classifyFailure, describe, toStoreError } from './database-errors.js';
+import { copyOut, type CopyFields } from './copy-out.js';
+import { classifyFailure, describe, isLostStatement, toStoreError } from './database-errors.js';
 
 /** What this folder needs of a logger; pino's satisfies it. */
 export interface StoreLog {
@@ -17,6 +19,8 @@ export interface PoolOptions {
   readonly connections: number;
   /** `writer` or `reader`, for the log. */
   readonly name: string;
+  /** Statements of a transaction that do not wait for one another are sent together. */
+  readonly isPipelined?: boolean;
   readonly clock: Clock;
   readonly log: StoreLog;
 }
@@ -27,6 +31,25 @@ export interface Queryable {
     text: string,
     values?: readonly unknown[],
   ): Promise<pg.QueryResult<Row>>;
+}
+
+/** What a range is read from. */
+export type CopySource = Queryable & Pick<DatabasePool, 'copy'>;
+
+/** The client of a transaction. */
+export interface Transaction extends Queryable {
+  /**
+   * Runs statements that the server plans once for each connection: for texts of which there are few, and whose best plan
+   * does not depend on their values.
+   */
+  readonly planned: Queryable;
+}
+
+/** The two halves of a transaction that looks before it writes. */
+export interface LookAndWrite<Looked, Result> {
+  /** Asks only: its statements are sent behind BEGIN without waiting for the answer of that. */
+  look(client: Transaction): Promise<Looked>;
+  write(client: Transaction, looked: Looked): Promise<Result>;
 }
 
 /** The pool waits for a promise of `onConnect` before it hands the connection out, which its types do not say. */
@@ -62,12 +85,16 @@ const SESSION_SETTINGS = `
 
 /**
  * Said again at each transaction, because a pooler between us and the server may hand every transaction another
- * session.
+ * session. A plan that is kept must not be one that was the best while the tables were almost empty, and it is to be
+ * kept: the server would rather plan for each array of ids anew.
  */
 const BEGIN = `
   begin isolation level read committed read write;
-  select set_config('synchronous_commit',
-    case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, true)`;
+  select
+    set_config('synchronous_commit',
+      case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, true),
+    set_config('enable_seqscan', 'off', true),
+    set_config('plan_cache_mode', 'force_generic_plan', true)`;
 
 /**
  * A statement timeout that strikes while COMMIT waits for a synchronous standby turns into a success with a warning,
@@ -93,6 +120,8 @@ export class DatabasePool implements Queryable {
   readonly #log: StoreLog;
   readonly #clock: Clock;
   #awaySince: number | undefined;
+  /** False from the moment on at which a pooler turned out to mix up the sessions' statements. */
+  #keepsPlans = true;
 
   constructor(options: PoolOptions) {
     this.#name = options.name;
@@ -101,6 +130,7 @@ export class DatabasePool implements Queryable {
     const config: AwaitingPoolConfig = {
       ...connectionOptions(options.url),
       max: options.connections,
+      pipeline: options.isPipelined ?? false,
       query_timeout: ANSWER_TIMEOUT_MS,
       idleTimeoutMillis: 60_000,
       onConnect: prepareSession,
@@ -136,24 +166,50 @@ export class DatabasePool implements Queryable {
   }
 
   /**
+   * Runs a COPY on any connection; `text` and `read` as `copyOut` has them.
+   * @throws as `query`
+   */
+  async copy(text: string, read: (fields: CopyFields) => void): Promise<void> {
+    const client = await this.#connect();
+    let broken: Error | undefined;
+    try {
+      await copyOut(client, text, read);
+      this.#noteReachable();
+    } catch (error) {
+      // After a failure it is not known how much of the answer is still to come.
+      broken = error instanceof Error ? error : new Error(describe(error));
+      throw this.#noteFailure(error);
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  /**
    * Runs `work` between BEGIN (read committed) and COMMIT on one connection, which does not leave it. Nothing is
    * written when `work` throws.
    * @throws UnknownCommitError when COMMIT got no answer; SuError `store-unavailable` when there was no connection;
    * else what `work` threw, the driver's errors as they are.
    */
-  async transaction<Result>(work: (client: Queryable) => Promise<Result>): Promise<Result> {
+  async transaction<Result>(work: (client: Transaction) => Promise<Result>): Promise<Result> {
+    return this.lookAndWrite({ look: () => Promise.resolve(), write: work });
+  }
+
+  /**
+   * As `transaction`, with one wait less: BEGIN and what `look` asks are answered together, before `write` begins.
+   * @throws as `transaction`
+   */
+  async lookAndWrite<Looked, Result>(work: LookAndWrite<Looked, Result>): Promise<Result> {
     const client = await this.#connect();
-    const session = sessionOf(client);
     let broken: Error | undefined;
     try {
-      await client.query(BEGIN);
-      const result = await work(session);
+      const result = await this.#run(client, work);
       await commit(client);
       this.#noteReachable();
       return result;
     } catch (error) {
       broken = await rollBack(client, error);
       this.#noteFailure(error instanceof UnknownCommitError ? error.cause : error);
+      this.#noteLostPlan(error);
       throw error;
     } finally {
       client.release(broken);
@@ -164,12 +220,11 @@ export class DatabasePool implements Queryable {
    * Runs `work` in a transaction that is always taken back: to learn whether the database would accept it.
    * @throws what `work` threw
    */
-  async rehearse(work: (client: Queryable) => Promise<void>): Promise<void> {
+  async rehearse<Looked>(work: LookAndWrite<Looked, unknown>): Promise<void> {
     const client = await this.#connect();
     let broken: Error | undefined;
     try {
-      await client.query(BEGIN);
-      await work(sessionOf(client));
+      await this.#run(client, work);
       await client.query('rollback');
     } catch (error) {
       broken = await rollBack(client, error);
@@ -190,6 +245,29 @@ export class DatabasePool implements Queryable {
     } catch (error) {
       throw this.#noteFailure(error);
     }
+  }
+
+  /** Whatever happens to one of the first statements, no other is under way any more when this ends. */
+  async #run<Looked, Result>(
+    client: pg.PoolClient,
+    { look, write }: LookAndWrite<Looked, Result>,
+  ): Promise<Result> {
+    const session = sessionOf(client, this.#keepsPlans);
+    const [begun, looked] = await Promise.allSettled([client.query(BEGIN), look(session)]);
+    // What fails first is the reason why the statements behind it fail.
+    if (begun.status === 'rejected') throw begun.reason;
+    if (looked.status === 'rejected') throw looked.reason;
+    return write(session, looked.value);
+  }
+
+  /** Whoever lost a transaction to it runs it again, from now on without names. */
+  #noteLostPlan(error: unknown): void {
+    if (!this.#keepsPlans || !isLostStatement(error)) return;
+    this.#keepsPlans = false;
+    this.#log.warn(
+      { event: 'database-statement-lost', database: this.#name, reason: describe(error) },
+      'a pooler mixes up the sessions: statements are planned anew each time',
+    );
   }
 
   #noteFailure(error: unknown): unknown {
@@ -257,11 +335,22 @@ async function prepareSession(client: pg.ClientBase): Promise<void> {
   await client.query(SESSION_SETTINGS);
 }
 
-function sessionOf(client: pg.PoolClient): Queryable {
-  return {
-    query: async <Row extends pg.QueryResultRow>(text: string, values: readonly unknown[] = []) =>
-      client.query<Row>(text, [...values]),
-  };
+function sessionOf(client: pg.PoolClient, keepsPlans: boolean): Transaction {
+  const query = <Row extends pg.QueryResultRow>(
+    text: string,
+    values: readonly unknown[] = [],
+  ): Promise<pg.QueryResult<Row>> => client.query<Row>(text, [...values]);
+  const planned = <Row extends pg.QueryResultRow>(
+    text: string,
+    values: readonly unknown[] = [],
+  ): Promise<pg.QueryResult<Row>> =>
+    client.query<Row>({ name: statementName(text), text, values: [...values] });
+  return { query, planned: { query: keepsPlans ? planned : query } };
+}
+
+/** Made from the text, so that no other program or version means another statement by it. */
+function statementName(text: string): string {
+  return `su_${createHash('sha256').update(text).digest('base64url')}`;
 }
 
 async function commit(client: pg.PoolClient): Promise<void> {

@@ -1,6 +1,9 @@
+import { invariant } from '../../errors.js';
+import { isId } from '../../protocol/ids.js';
 import type { RangeQuery } from '../../scheduler/ports.js';
-import type { Queryable } from './pool.js';
-import { MESSAGE_COLUMNS, parseInt8, type Int8, type MessageRow } from './rows.js';
+import type { CopyFields } from './copy-out.js';
+import type { CopySource, Queryable } from './pool.js';
+import type { MessageRow } from './rows.js';
 
 /** Where a reading of a log stands: after this row. */
 export interface Position {
@@ -22,35 +25,62 @@ interface Stretch {
 
 /** Rendered, a piece is about as large; a single larger entry is a piece of its own. */
 const PIECE_BYTES_MAX = 2 * 1024 * 1024;
-const PIECE_ROWS_MAX = 1_000;
+/** Few, so that the server reads the next ones while these are rendered and sent. */
+const PIECE_ROWS_MAX = 250;
 const INT4_MAX = 2_147_483_647;
 /** How far the timestamps of old logs may be out of order, in entries. Ours strictly rise. */
 const DISORDER_ROWS = 256;
 
+interface Piece {
+  readonly rows: readonly MessageRow[];
+  /** Whether the stretch has no rows behind these. */
+  readonly ended: boolean;
+}
+
 /**
  * Reads the rows of a range after `after`, in pieces bounded in rows and bytes, in order of (epoch, nonce, row). Each
- * piece is one descent of an index to its first row, so its cost does not depend on how deep in the log it lies.
+ * piece is one descent of an index to its first row, so its cost does not depend on how deep in the log it lies. The next
+ * one is read while the caller has this one.
  */
 export async function* readPieces(
-  client: Queryable,
+  client: CopySource,
   query: RangeQuery,
   after: Position | undefined,
 ): AsyncGenerator<readonly MessageRow[], void, undefined> {
   let left = query.limit;
   for (const stretch of await findStretches(client, query)) {
     if (after !== undefined && stretch.epoch < after.epoch) continue;
-    let position =
-      after !== undefined && after.epoch === stretch.epoch ? after : beforeFirst(stretch);
-    for (let ended = false; !ended && left > 0;) {
-      const piece = await readPiece(client, stretch, { position, limit: left });
-      ended = piece.ended;
-      const last = piece.rows.at(-1);
-      if (last === undefined) break;
-      position = positionOf(last);
-      left -= piece.rows.length;
-      yield piece.rows;
+    const begin = after?.epoch === stretch.epoch ? after : beforeFirst(stretch);
+    for await (const rows of readStretch(client, stretch, { position: begin, limit: left })) {
+      left -= rows.length;
+      yield rows;
     }
     if (left <= 0) return;
+  }
+}
+
+async function* readStretch(
+  client: CopySource,
+  stretch: Stretch,
+  { position, limit }: Part,
+): AsyncGenerator<readonly MessageRow[], void, undefined> {
+  let next: Promise<Piece> | undefined = readPiece(client, stretch, { position, limit });
+  try {
+    for (let left = limit; next !== undefined;) {
+      const { rows, ended }: Piece = await next;
+      next = undefined;
+      const last = rows.at(-1);
+      if (last === undefined) return;
+      left -= rows.length;
+      if (!ended && left > 0) {
+        next = readPiece(client, stretch, { position: positionOf(last), limit: left });
+        // Whoever comes back for it gets its failure; nobody may.
+        next.catch(() => undefined);
+      }
+      yield rows;
+    }
+  } finally {
+    await next?.catch(() => undefined);
   }
 }
 
@@ -161,48 +191,66 @@ async function readEpochs(client: Queryable, processId: string): Promise<readonl
   return rows.map((row) => row.epoch);
 }
 
-interface PieceRow extends MessageRow {
-  /** Rows that were looked at before the bytes were counted. */
-  readonly found: Int8;
+interface Part {
+  readonly position: Position;
+  readonly limit: number;
 }
 
 /**
  * `octet_length` of a bundle is read from its pointer: the rows that are too many for the piece are neither unpacked
  * nor sent. The first row is always taken. `timestamp + 0` keeps the planner from the index on timestamps, whose order is
- * not the one wanted here.
+ * not the one wanted here. COPY sends bundles as they are, where an answer of the driver's is text of twice the size,
+ * written by the server and read by us; it takes no parameters, so every value is checked to be an id or a whole number.
  */
 async function readPiece(
-  client: Queryable,
+  client: CopySource,
   { processId, epoch, lastNonce, times }: Stretch,
-  { position, limit }: { readonly position: Position; readonly limit: number },
-): Promise<{ readonly rows: readonly MessageRow[]; readonly ended: boolean }> {
+  { position, limit }: Part,
+): Promise<Piece> {
   const wanted = Math.min(limit, PIECE_ROWS_MAX);
-  const { rows } = await client.query<PieceRow>(
-    `select ${MESSAGE_COLUMNS}, m.found
-       from (select n.*,
-                    sum(octet_length(n.bundle)) over (order by n.nonce, n.row_id) - octet_length(n.bundle) as bytes_before,
-                    count(*) over () as found
-               from (select row_id, process_id, message_id, assignment_id, epoch, nonce, timestamp, bundle
-                       from messages
-                      where process_id = $1 and epoch = $2 and nonce >= $3 and nonce <= $4
-                        and (nonce > $3 or row_id > $5)
-                        ${times === undefined ? '' : 'and timestamp + 0 > $7 and timestamp + 0 <= $8'}
-                      order by nonce, row_id
-                      limit $6) n) m
-      where m.bytes_before < ${PIECE_BYTES_MAX}
-      order by m.nonce, m.row_id`,
-    [
-      processId,
-      epoch,
-      position.nonce,
-      lastNonce,
-      position.rowId,
-      wanted,
-      ...(times === undefined ? [] : [times.from, times.to]),
-    ],
+  const [from, to] = [times?.from ?? '0', times?.to ?? '0'];
+  const numbers = [epoch, lastNonce, position.nonce, position.rowId, wanted, from, to];
+  invariant(numbers.map(Number).every(Number.isSafeInteger), 'a place is a whole number');
+  invariant(isId(processId), 'a process is named by an id');
+  const rows: MessageRow[] = [];
+  let found = 0;
+  await client.copy(
+    `copy (
+      select m.row_id, m.process_id, m.message_id, m.assignment_id, m.epoch, m.nonce, m.timestamp::text, m.bundle, m.found
+        from (select n.*,
+                     sum(octet_length(n.bundle)) over (order by n.nonce, n.row_id) - octet_length(n.bundle) as bytes_before,
+                     count(*) over () as found
+                from (select row_id, process_id, message_id, assignment_id, epoch, nonce, timestamp, bundle
+                        from messages
+                       where process_id = '${processId}' and epoch = ${epoch}
+                         and nonce >= ${position.nonce} and nonce <= ${lastNonce}
+                         and (nonce > ${position.nonce} or row_id > ${position.rowId})
+                         ${times === undefined ? '' : `and timestamp + 0 > ${from} and timestamp + 0 <= ${to}`}
+                       order by nonce, row_id
+                       limit ${wanted}) n) m
+       where m.bytes_before < ${PIECE_BYTES_MAX}
+       order by m.nonce, m.row_id
+    ) to stdout (format binary)`,
+    (fields) => {
+      rows.push(readRow(fields));
+      found = fields.int8();
+    },
   );
-  const found = parseInt8(rows[0]?.found ?? '0');
   return { rows, ended: found < wanted && rows.length === found };
+}
+
+/** In the order of the statement's columns. */
+function readRow(fields: CopyFields): MessageRow {
+  return {
+    row_id: fields.int4(),
+    process_id: fields.text(),
+    message_id: fields.text(),
+    assignment_id: fields.textOrNull() ?? null,
+    epoch: fields.int4(),
+    nonce: fields.int4(),
+    timestamp: fields.text(),
+    bundle: Buffer.from(fields.bytes()),
+  };
 }
 
 function toInt4(value: number, least: number): number {

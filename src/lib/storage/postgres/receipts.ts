@@ -17,12 +17,14 @@ export async function findReceipts(
   client: Queryable,
   queries: readonly ReceiptQuery[],
 ): Promise<readonly (Receipt | undefined)[]> {
-  const processes = await findProcesses(client, idsOf(queries, 'process'));
-  const messages = await findMessages(client, idsOf(queries, 'message'));
-  const assigns = await findAssigns(
-    client,
-    queries.filter((query) => query.kind === 'assign'),
-  );
+  const [processes, messages, assigns] = await Promise.all([
+    findProcesses(client, idsOf(queries, 'process')),
+    findMessages(client, idsOf(queries, 'message')),
+    findAssigns(
+      client,
+      queries.filter((query) => query.kind === 'assign'),
+    ),
+  ]);
   return queries.map((query) => {
     if (query.kind === 'assign') return assigns.get(query);
     return (query.kind === 'process' ? processes : messages).get(query.id);

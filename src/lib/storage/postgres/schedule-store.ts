@@ -141,9 +141,7 @@ export class PostgresScheduleStore implements ScheduleStore {
   async #commitTogether(runs: readonly Run[]): Promise<readonly RunOutcome[]> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const results = await this.#writer.transaction((client) =>
-          appendRuns(client, runs, this.#options),
-        );
+        const results = await this.#writer.lookAndWrite(appendRuns(runs, this.#options));
         return results.map(outcomeOf);
       } catch (error) {
         if (classifyFailure(error) !== 'again' || attempt === ATTEMPTS_MAX) throw error;
@@ -195,9 +193,7 @@ export class PostgresScheduleStore implements ScheduleStore {
 
   async #rehearse(run: Run): Promise<unknown> {
     try {
-      await this.#writer.rehearse(async (client) => {
-        await appendRuns(client, [run], this.#options);
-      });
+      await this.#writer.rehearse(appendRuns([run], this.#options));
       return undefined;
     } catch (error) {
       return error;
