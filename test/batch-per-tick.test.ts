@@ -1,6 +1,6 @@
 import { expect } from 'chai';
-import { SuError } from '../../src/lib/errors.js';
-import { batchPerTick } from '../../src/lib/scheduler/batch-per-tick.js';
+import { SuError } from '../src/lib/errors.js';
+import { batchPerTick } from '../src/lib/batch-per-tick.js';
 
 describe('look-ups that arrive together', () => {
   it('are one call, in bounded parts, each answered with its own', async () => {

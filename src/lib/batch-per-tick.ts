@@ -1,4 +1,4 @@
-import { isSuError } from '../errors.js';
+import { isSuError } from './errors.js';
 
 interface Waiting<Query, Answer> {
   readonly query: Query;

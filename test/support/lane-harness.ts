@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { encodeDataItem, parseDataItem, type DataItem } from '../../src/lib/protocol/data-item.js';
 import { firstLink, nextLink } from '../../src/lib/protocol/hash-chain.js';
 import { idToBytes, type Id } from '../../src/lib/protocol/ids.js';
-import { batchPerTick } from '../../src/lib/scheduler/batch-per-tick.js';
+import { batchPerTick } from '../../src/lib/batch-per-tick.js';
 import { Committer } from '../../src/lib/scheduler/committer.js';
 import { makeLanes, type Lanes } from '../../src/lib/scheduler/lanes.js';
 import type { Placement } from '../../src/lib/scheduler/process-lane.js';

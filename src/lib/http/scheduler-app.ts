@@ -26,7 +26,7 @@ export const SCHEDULER_APP_LIMITS: SchedulerAppLimits = {
   ...BODY_LIMITS,
   ...ANSWER_LIMITS,
   pageBytesMax: 67_108_864,
-  partBytes: 1_048_576,
+  partBytes: 262_144,
 };
 
 export interface SchedulerAppOptions {

@@ -2,7 +2,7 @@ import { isSuError } from '../errors.js';
 import { deepHashForDeduplication, type DeduplicatedFields } from '../protocol/deep-hash.js';
 import type { Id } from '../protocol/ids.js';
 import { toBase64Url } from '../protocol/ids.js';
-import { batchPerTick } from './batch-per-tick.js';
+import { batchPerTick } from '../batch-per-tick.js';
 import { duplicateError, type DeepHashes, type DeepHashStore } from './ports.js';
 
 /*

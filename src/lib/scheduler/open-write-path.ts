@@ -1,6 +1,6 @@
 import pLimit from 'p-limit';
 import { SuError } from '../errors.js';
-import { batchPerTick } from './batch-per-tick.js';
+import { batchPerTick } from '../batch-per-tick.js';
 import type { BlockClock } from './block-clock.js';
 import { Committer, type Committed } from './committer.js';
 import { NO_GUARDS, type Guards } from './guards.js';

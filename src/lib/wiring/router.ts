@@ -25,7 +25,7 @@ import { makeLocate, type Locate } from '../router/locate.js';
 import { makeFetchOwnHeight } from '../router/own-height.js';
 import { makePlaceProcess } from '../router/place-process.js';
 import type { Placed, PlaceRequest, SchedulerClient } from '../router/ports.js';
-import { batchPerTick } from '../scheduler/batch-per-tick.js';
+import { batchPerTick } from '../batch-per-tick.js';
 import { openBlockClock } from '../scheduler/block-clock.js';
 import { prepareDataFolder } from '../storage/rocksdb/data-folder.js';
 import { delayByTimer } from '../uploader/delay.js';

@@ -40,7 +40,7 @@ export interface OpenScheduler {
 
 const HTTP_DRAIN_MS = 15_000;
 const MEBIBYTE = 1_048_576;
-const ENTRY_CACHE = { bytesMax: 64 * MEBIBYTE, entryBytesMax: MEBIBYTE, pieceBytes: MEBIBYTE };
+const ENTRY_CACHE = { bytesMax: 16 * MEBIBYTE, entryBytesMax: MEBIBYTE, pieceBytes: MEBIBYTE };
 
 /**
  * Opens everything that `su serve su` needs and listens.

@@ -9,7 +9,7 @@ import type {
   RangeQuery,
   ReadOptions,
 } from '../../scheduler/ports.js';
-import { batchPerTick } from '../../scheduler/batch-per-tick.js';
+import { batchPerTick } from '../../batch-per-tick.js';
 import { describe } from './database-errors.js';
 import type { DatabasePool, Queryable, StoreLog } from './pool.js';
 import { positionOf, readPieces, type Position } from './range.js';

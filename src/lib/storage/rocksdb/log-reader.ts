@@ -8,7 +8,7 @@ import type {
   RangeQuery,
   ReadOptions,
 } from '../../scheduler/ports.js';
-import { batchPerTick } from '../../scheduler/batch-per-tick.js';
+import { batchPerTick } from '../../batch-per-tick.js';
 import type { Database } from './database.js';
 import type { Engine } from './engine.js';
 import { EntryRenderer, type ShownOptions } from './entry-renderer.js';
