@@ -36,9 +36,9 @@ Needs the built package: npm run build.
 Examples:
   npm run bench -- --quick
   npm run bench -- --store postgres --case "64 processes with 32"
-  npm run bench -- --case pages,large --data /var/tmp/su-bench --json pages.json
-  npm install --prefix /tmp/node24 node@24
-  npm run bench -- --node /tmp/node24/node_modules/node/bin/node --json node24.json
+  npm run bench -- --case pages,large --data ../su-bench --json pages.json
+  npm install --prefix ../node24 node@24
+  npm run bench -- --node ../node24/node_modules/node/bin/node --json node24.json
 `;
 
 /**
