@@ -19,6 +19,8 @@ import { openStore, type SchedulerStore } from './store.js';
 
 /** A tenant that nobody writes to or reads for so long is closed. */
 const IDLE_MS = 600_000;
+/** Clients wait 30 s for a receipt; longer than this, a tenant is in real use. */
+const ROOM_WAIT_MS = 5_000;
 
 /** One store made of the stores of all tenants, as the list of processes names them. */
 export function openTenants(
@@ -48,6 +50,7 @@ export function openTenants(
       ),
     openMax: tenants.openMax,
     idleMs: IDLE_MS,
+    roomWaitMs: ROOM_WAIT_MS,
     monotonicMs,
     log,
   });

@@ -22,6 +22,7 @@ class Tenants {
       open: (database) => this.#open(database),
       openMax: options.openMax,
       idleMs: options.idleMs ?? 60_000,
+      roomWaitMs: 200,
       monotonicMs: () => performance.now(),
       log: { info: () => undefined, warn: () => undefined },
     });
@@ -102,6 +103,15 @@ describe('the stores of tenants', () => {
     expect(failure).to.include({ code: 'store-unavailable', retryAfterSeconds: 2 });
     release();
     expect(await tenants.touch('b')).to.equal('b');
+  });
+
+  it('wait a while for one that is about to be given back', async () => {
+    tenants = new Tenants({ openMax: 1 });
+    const { release } = await tenants.pool.hold('a');
+    const waiting = [tenants.touch('b'), tenants.touch('b'), tenants.touch('c')];
+    setTimeout(release, 30);
+    expect(await Promise.all(waiting)).to.deep.equal(['b', 'b', 'c']);
+    expect(tenants.mostOpen).to.equal(1);
   });
 
   it('are opened again only when their closing is over', async () => {

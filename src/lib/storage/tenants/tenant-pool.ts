@@ -21,6 +21,8 @@ export interface TenantPoolOptions {
   readonly openMax: number;
   /** A store that nobody used for so long is closed once its uploads are through, ms. */
   readonly idleMs: number;
+  /** How long the use of one more store waits while all that may be open are in use, ms. */
+  readonly roomWaitMs: number;
   /** A clock that never steps, ms. */
   readonly monotonicMs: () => number;
   readonly log: {
@@ -45,6 +47,8 @@ interface Slot {
 }
 
 const SWEEP_MS_MAX = 10_000;
+/** Most uses last a few milliseconds: a look, a commit, a settlement. */
+const ROOM_POLL_MS = 10;
 
 /**
  * The stores of many tenants, each opened when it is first needed, a bounded number of them at a time, and closed when
@@ -112,9 +116,7 @@ export class TenantPool {
 
   /** Like `use`, for work that ends later; `release` must be called once. */
   async hold(database: string): Promise<HeldTenant> {
-    const slot = this.#slots.get(database) ?? this.#openSlot(database);
-    slot.users += 1;
-    slot.usedAt = this.#options.monotonicMs();
+    const slot = await this.#occupy(database);
     try {
       const tenant = await slot.opened;
       await tenant.ready();
@@ -162,18 +164,35 @@ export class TenantPool {
     await Promise.all(this.#closing.values());
   }
 
+  /** The slot of a database, with one more user: from the moment it is found nobody takes it away. */
+  async #occupy(database: string): Promise<Slot> {
+    const { monotonicMs, roomWaitMs } = this.#options;
+    const until = monotonicMs() + roomWaitMs;
+    for (;;) {
+      const slot = this.#slots.get(database) ?? this.#openSlot(database);
+      if (slot !== undefined) {
+        slot.users += 1;
+        slot.usedAt = monotonicMs();
+        return slot;
+      }
+      if (monotonicMs() >= until) {
+        throw new SuError('store-unavailable', 'too many tenants are in use: try again', {
+          retryAfterSeconds: 2,
+        });
+      }
+      await sleep(ROOM_POLL_MS);
+    }
+  }
+
   #release(slot: Slot): void {
     slot.users -= 1;
     slot.usedAt = this.#options.monotonicMs();
   }
 
-  #openSlot(database: string): Slot {
+  /** Undefined while there is no room. */
+  #openSlot(database: string): Slot | undefined {
     if (this.#abort.signal.aborted) throw new SuError('store-unavailable', 'the store is closed');
-    if (!this.#hasRoom(false)) {
-      throw new SuError('store-unavailable', 'too many tenants are in use: try again', {
-        retryAfterSeconds: 2,
-      });
-    }
+    if (!this.#hasRoom(false)) return undefined;
     const slot: Slot = {
       database,
       opened: this.#open(database),
