@@ -16,7 +16,7 @@ const ALL: PageQuery = {
   limit: 100,
   showAnchor: false,
 };
-const LIMITS = { pageBytesMax: 1_000_000, partBytes: 100_000 };
+const LIMITS = { pageBytesMax: 1_000_000, partBytes: 100_000, keptBytesMax: 0 };
 
 /** A log with the process at 1000 (nonce 0) and messages m1..m9 at nonce 1..9, timestamp 1001..1009. */
 function makeLog(options: { withAssignment: boolean; messages?: number }): {
@@ -305,7 +305,8 @@ describe('scheduler/read-page', () => {
   it('ends before an entry that cannot be read, and fails when that is the first', async () => {
     const { log, processId } = makeLog({ withAssignment: false });
     const damage = new DamagedEntryError('nonce 4 cannot be read', { nonce: 4 });
-    const failing: Pick<MemoryLog, 'readRange'> = {
+    const failing: Pick<MemoryLog, 'readRange' | 'findHeadPlace'> = {
+      findHeadPlace: (id) => log.findHeadPlace(id),
       async *readRange(query) {
         for await (const piece of log.readRange(query)) {
           const before = piece.filter(({ nonce }) => nonce < 4);

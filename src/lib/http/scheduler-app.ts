@@ -27,6 +27,7 @@ export const SCHEDULER_APP_LIMITS: SchedulerAppLimits = {
   ...ANSWER_LIMITS,
   pageBytesMax: 67_108_864,
   partBytes: 262_144,
+  keptBytesMax: 12_582_912,
 };
 
 export interface SchedulerAppOptions {

@@ -1,5 +1,6 @@
+import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { finished } from 'node:stream/promises';
 import type { ParameterizedContext } from 'koa';
 import { invariant } from '../errors.js';
 import type { PagePart } from '../scheduler/read-page.js';
@@ -70,30 +71,71 @@ export async function answerPage(
   ctx.set('Content-Type', 'application/json');
   ctx.status = 200;
   ctx.respond = false;
-  let failure: unknown;
-  async function* bytes(): AsyncGenerator<Buffer> {
-    try {
-      yield* movingPieces(first.bytes, held);
-      let earlier = first.bytes.length;
-      for await (const part of parts) {
-        note(part);
-        held.add(part.bytes.length);
-        yield* movingPieces(part.bytes, held);
-        // What was made before this one has left.
-        held.remove(earlier);
-        earlier = part.bytes.length;
-      }
-    } catch (error) {
-      failure = error;
-      throw error;
-    } finally {
-      await parts.return();
-    }
+  try {
+    await sendParts(ctx.res, first, { parts, note, held });
+  } finally {
+    await parts.return();
   }
   try {
-    await pipeline(Readable.from(bytes(), { objectMode: false }), ctx.res);
-  } catch (error) {
-    if (failure !== undefined) throw error;
+    await finished(ctx.res);
+  } catch {
     ctx.state.clientGone = true;
   }
+}
+
+interface Sending {
+  readonly parts: AsyncGenerator<PagePart, void>;
+  readonly note: (part: PagePart) => void;
+  readonly held: HeldAnswer;
+}
+
+/** Writes all parts, as fast as the client takes them; ends early when it is gone. A failure breaks the connection. */
+async function sendParts(
+  response: ServerResponse,
+  first: PagePart,
+  { parts, note, held }: Sending,
+): Promise<void> {
+  let writing = first.bytes.length;
+  try {
+    await writePieces(response, first.bytes, held);
+    for await (const part of parts) {
+      if (response.destroyed) return;
+      note(part);
+      held.add(part.bytes.length);
+      await writePieces(response, part.bytes, held);
+      // What was made before this one has left.
+      held.remove(writing);
+      writing = part.bytes.length;
+    }
+    response.end();
+  } catch (error) {
+    response.destroy();
+    throw error;
+  }
+}
+
+/** Writes bytes in pieces. A stream in between would cost a page of 4 MB a third of its time. */
+async function writePieces(
+  response: ServerResponse,
+  bytes: Buffer,
+  held: HeldAnswer,
+): Promise<void> {
+  for (const piece of piecesOf(bytes)) {
+    if (response.destroyed) return;
+    held.moved();
+    if (!response.write(piece)) await drained(response);
+  }
+}
+
+/** Resolves when the response takes more, or is closed. */
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done);
+      response.off('close', done);
+      resolve();
+    };
+    response.once('drain', done);
+    response.once('close', done);
+  });
 }

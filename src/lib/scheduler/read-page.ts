@@ -1,10 +1,19 @@
 import { DamagedEntryError } from '../errors.js';
-import type { LogEntry, LogProcess, LogReader, RangeQuery, ReadOptions } from './ports.js';
+import { EdgeCache, isInOrder, type CursorKind, type EdgeBlock } from './edge-cache.js';
+import { PageEdges, placeOf } from './page-edges.js';
+import type {
+  LogEntry,
+  LogProcess,
+  LogReader,
+  Position,
+  RangeQuery,
+  ReadOptions,
+} from './ports.js';
 
 /** Which part of a process's log a reader wants. */
 export interface PageQuery extends ReadOptions {
   /** What `from`, `to` and the cursors mean. */
-  readonly by: 'nonce' | 'timestamp';
+  readonly by: CursorKind;
   /** Exclusive; undefined: from the beginning. */
   readonly from: number | undefined;
   /** Inclusive; undefined: to the end. */
@@ -19,6 +28,8 @@ export interface PageLimits {
   readonly pageBytesMax: number;
   /** A page is handed on in parts of about this many bytes. */
   readonly partBytes: number;
+  /** Bytes of edges that are kept in memory for those who ask again. */
+  readonly keptBytesMax: number;
 }
 
 /** A part of a page's JSON. All parts joined are the page; only the last one makes it complete. */
@@ -32,17 +43,8 @@ export interface PagePart {
 /** Yields a page of the process's log. @throws SuError `store-unavailable`, `invariant`, before or between two parts */
 export type ReadPage = (process: LogProcess, query: PageQuery) => AsyncGenerator<PagePart, void>;
 
-const PAGE_HEAD = '{"edges":[';
-const NODE_HEAD = Buffer.from('{"node":', 'latin1');
-const CURSOR_HEAD = ',"cursor":"';
-const EDGE_TAIL = '"}';
-
-function pageTail(hasNextPage: boolean): string {
-  return `],"page_info":{"has_next_page":${hasNextPage}}}`;
-}
-
-/** Bytes around the edges, at most. */
-const FRAME_BYTES = PAGE_HEAD.length + pageTail(false).length;
+/** What of a store pages are made of. */
+export type PageReader = Pick<LogReader, 'readRange' | 'findHeadPlace'>;
 
 /**
  * Makes the reader of pages: `{"edges":[{"node":…,"cursor":"…"},…],"page_info":{"has_next_page":…}}`, edges first so
@@ -56,43 +58,166 @@ const FRAME_BYTES = PAGE_HEAD.length + pageTail(false).length;
  *   cursor would never be given it, so it stays on the page, whatever the limit.
  * - A page that meets an entry that cannot be read ends before it with `has_next_page` true: what stands before it can be had,
  *   the next page fails, and nobody is led past it.
+ * - Edges come from memory as far as they are there. Behind them the store is asked where the log ends, so that an entry which
+ *   was acknowledged before the call is always found, and read on from where it goes on.
  *
- * Memory is bounded by one part and one piece of the store, whatever the limit.
+ * Memory is bounded by what is kept, one part and one piece of the store, whatever the limit.
  */
-export function makeReadPage(reader: Pick<LogReader, 'readRange'>, limits: PageLimits): ReadPage {
+export function makeReadPage(reader: PageReader, limits: PageLimits): ReadPage {
+  const kept = new EdgeCache(limits.keptBytesMax);
   return async function* readPage(process, query) {
-    const page = beginPage(query.by, limits.pageBytesMax);
+    const { by, to, limit } = query;
+    const page = new PageEdges({ by, to, limit, bytesMax: limits.pageBytesMax });
     if (isEmptyRange(process, query)) {
       yield { bytes: page.finish(false), last: true, edges: 0 };
       return;
     }
-    if (process.entry !== undefined && holdsProcess(process.entry, query)) page.add(process.entry);
-    let hasNextPage = false;
-    try {
-      read: for await (const piece of readOn(reader, toRange(process, query, page.edges()))) {
-        for (const entry of piece) {
-          const isFull = page.edges() >= query.limit && !page.mustHold(entry);
-          if (isFull || !page.fits(entry)) {
-            hasNextPage = true;
-            break read;
-          }
-          page.add(entry);
-          if (page.pendingBytes() >= limits.partBytes) {
-            yield { bytes: page.take(), last: false, edges: page.edges() };
-          }
+    if (process.entry !== undefined && holdsProcess(process.entry, query)) {
+      page.addProcess(process.entry);
+    }
+    const making: Making = { kept, reader, process, query, page, partBytes: limits.partBytes };
+    const known = query.showAnchor ? undefined : yield* addKnown(making);
+    const hasNextPage = known?.hasNextPage ?? (yield* addStored(making, known?.from));
+    yield { bytes: page.finish(hasNextPage), last: true, edges: page.count };
+  };
+}
+
+/** What the steps of a page share. */
+interface Making {
+  readonly kept: EdgeCache;
+  readonly reader: PageReader;
+  readonly process: LogProcess;
+  readonly query: PageQuery;
+  readonly page: PageEdges;
+  readonly partBytes: number;
+}
+
+/** How far memory led: whether a next page exists, when the page is done, or else the cursor behind which the store is to be read. */
+interface Known {
+  readonly hasNextPage?: boolean;
+  readonly from: number | undefined;
+}
+
+/** Adds what is in memory. */
+async function* addKnown(making: Making): AsyncGenerator<PagePart, Known> {
+  const { kept, reader, process, query, page, partBytes } = making;
+  const { processId } = process;
+  let from = beginOf(query);
+  let last: Position | undefined;
+  for (;;) {
+    const found = kept.find(processId, query.by, from);
+    if (found === undefined) break;
+    const taken = page.addKnown(found);
+    if (taken !== 'all') return { hasNextPage: taken === 'full', from };
+    from = found.block.cursors.at(-1);
+    ({ last } = found.block);
+    if (page.pendingBytes >= partBytes) {
+      yield { bytes: page.take(), last: false, edges: page.count };
+    }
+  }
+  return (await endsHere(reader, { processId, by: query.by, from }, last))
+    ? { hasNextPage: false, from }
+    : { from };
+}
+
+/**
+ * Whether the log has nothing behind what is known of it. Where nothing is known, a timestamp tells nothing: in an old log one
+ * that comes earlier may be later.
+ */
+async function endsHere(
+  reader: PageReader,
+  { processId, by, from }: Pick<RangeQuery, 'processId' | 'by' | 'from'>,
+  last: Position | undefined,
+): Promise<boolean> {
+  if (last !== undefined) {
+    const head = await reader.findHeadPlace(processId);
+    return head?.epoch === last.epoch && head.nonce === last.nonce;
+  }
+  if (by !== 'nonce' || from === undefined) return false;
+  const head = await reader.findHeadPlace(processId);
+  return head?.epoch === 0 && head.nonce <= from;
+}
+
+/** Adds what the store has behind a cursor, and keeps it; says whether there is a next page. */
+async function* addStored(
+  making: Making,
+  from: number | undefined = beginOf(making.query),
+): AsyncGenerator<PagePart, boolean> {
+  const { reader, page, partBytes } = making;
+  const learned = new Learned(making, from);
+  let hasNextPage = false;
+  try {
+    read: for await (const piece of readOn(reader, toRange(making, from))) {
+      for (const entry of piece) {
+        learned.check(entry);
+        if (page.isFull(entry)) {
+          hasNextPage = true;
+          break read;
+        }
+        page.add(entry);
+        if (page.pendingBytes >= partBytes) {
+          learned.add(page.render(learned.after));
+          yield { bytes: page.take(), last: false, edges: page.count };
         }
       }
-    } catch (error) {
-      if (!(error instanceof DamagedEntryError) || page.edges() === 0) throw error;
-      hasNextPage = true;
     }
-    yield { bytes: page.finish(hasNextPage), last: true, edges: page.edges() };
-  };
+  } catch (error) {
+    if (!(error instanceof DamagedEntryError) || page.count === 0) throw error;
+    hasNextPage = true;
+  }
+  learned.add(page.render(learned.after));
+  learned.keep();
+  return hasNextPage;
+}
+
+/**
+ * What a page learns from the store. A block is kept when it is known what follows it: only then is it sure that its last cursor
+ * is not repeated or undercut, which would hide an entry from whoever goes on behind it.
+ */
+class Learned {
+  readonly #making: Making;
+  #after: number;
+  #block: EdgeBlock | undefined;
+  #previous: LogEntry | undefined;
+  #isInOrder = true;
+
+  constructor(making: Making, from: number | undefined) {
+    this.#making = making;
+    this.#after = from ?? -1;
+    // Whether or not it is on this page, it may be on the next one that begins here.
+    if (from === undefined) this.#previous = making.process.entry;
+  }
+
+  /** The cursor behind which the next block begins. */
+  get after(): number {
+    return this.#after;
+  }
+
+  check(entry: LogEntry): void {
+    if (!this.#isInOrder) return;
+    this.#isInOrder = isInOrder(this.#previous, entry);
+    this.#previous = entry;
+    if (this.#isInOrder) this.keep();
+    else this.#making.kept.refuse(this.#making.process.processId);
+  }
+
+  /** Takes the next block; the one before it is kept already. */
+  add(block: EdgeBlock | undefined): void {
+    this.#block = block;
+    this.#after = block?.cursors.at(-1) ?? this.#after;
+  }
+
+  keep(): void {
+    const { kept, process, query } = this.#making;
+    if (this.#block === undefined || !this.#isInOrder || query.showAnchor) return;
+    kept.keep(process.processId, query.by, this.#block);
+    this.#block = undefined;
+  }
 }
 
 /** The entries of a range, and beyond its limit as long as more are asked for, which is rare: they are read anew. */
 async function* readOn(
-  reader: Pick<LogReader, 'readRange'>,
+  reader: PageReader,
   range: RangeQuery,
 ): AsyncGenerator<readonly LogEntry[], void> {
   let given = 0;
@@ -122,89 +247,20 @@ function holdsProcess(own: LogEntry, { by, from }: PageQuery): boolean {
   return by === 'nonce' && own.nonce > from;
 }
 
-function toRange(process: LogProcess, query: PageQuery, edges: number): RangeQuery {
+/** Where the entries begin: no stored place is negative, so what is below 0 means the beginning. */
+function beginOf({ from }: PageQuery): number | undefined {
+  return from !== undefined && from < 0 ? undefined : from;
+}
+
+function toRange({ process, query, page }: Making, from: number | undefined): RangeQuery {
   return {
     processId: process.processId,
     by: query.by,
-    // No stored place is negative: what is below 0 means the beginning.
-    from: query.from !== undefined && query.from < 0 ? undefined : query.from,
+    from,
     to: query.to,
     // One more than the page takes tells whether there is another. Kept a safe integer for limits without a limit.
-    limit: Math.min(query.limit, Number.MAX_SAFE_INTEGER - 1) - edges + 1,
+    limit: Math.min(query.limit, Number.MAX_SAFE_INTEGER - 1) - page.count + 1,
     showAnchor: query.showAnchor,
     isWanted: query.isWanted,
-  };
-}
-
-function placeOf(entry: LogEntry, by: PageQuery['by']): number {
-  return by === 'nonce' ? entry.nonce : entry.timestamp;
-}
-
-interface Page {
-  edges(): number;
-  /** Bytes added and not taken yet. */
-  pendingBytes(): number;
-  /** True when the page may hold this entry too. */
-  fits(entry: LogEntry): boolean;
-  /** True when the page's last cursor already lies at or behind this entry. */
-  mustHold(entry: LogEntry): boolean;
-  add(entry: LogEntry): void;
-  take(): Buffer;
-  finish(hasNextPage: boolean): Buffer;
-}
-
-/** The JSON of a page in the making: nodes are copied once, from the store's bytes to the part, and never parsed. */
-function beginPage(by: PageQuery['by'], bytesMax: number): Page {
-  let edges = 0;
-  let takenBytes = 0;
-  let pending: LogEntry[] = [];
-  let pendingBytes = 0;
-  let cursors: number[] = [];
-  let last: { readonly epoch: number; readonly cursor: number } | undefined;
-  const cursorOf = (entry: LogEntry): number =>
-    last?.epoch === entry.epoch ? Math.max(last.cursor, placeOf(entry, by)) : placeOf(entry, by);
-  const edgeBytes = (entry: LogEntry): number =>
-    NODE_HEAD.length +
-    entry.node.length +
-    CURSOR_HEAD.length +
-    String(cursorOf(entry)).length +
-    EDGE_TAIL.length +
-    1;
-  const take = (tail: string): Buffer => {
-    const first = edges === pending.length;
-    const part = Buffer.allocUnsafe(PAGE_HEAD.length + pendingBytes + tail.length);
-    let at = takenBytes === 0 ? part.write(PAGE_HEAD, 0, 'latin1') : 0;
-    for (const [index, entry] of pending.entries()) {
-      if (index > 0 || !first) at += part.write(',', at, 'latin1');
-      part.set(NODE_HEAD, at);
-      part.set(entry.node, at + NODE_HEAD.length);
-      at += NODE_HEAD.length + entry.node.length;
-      at += part.write(`${CURSOR_HEAD}${cursors[index]}${EDGE_TAIL}`, at, 'latin1');
-    }
-    at += part.write(tail, at, 'latin1');
-    takenBytes += at;
-    pending = [];
-    cursors = [];
-    pendingBytes = 0;
-    return part.subarray(0, at);
-  };
-  return {
-    edges: () => edges,
-    pendingBytes: () => pendingBytes,
-    fits: (entry) =>
-      edges === 0 ||
-      Math.max(takenBytes, PAGE_HEAD.length) + pendingBytes + edgeBytes(entry) <=
-        bytesMax - (FRAME_BYTES - PAGE_HEAD.length),
-    mustHold: (entry) =>
-      last !== undefined && last.epoch === entry.epoch && placeOf(entry, by) <= last.cursor,
-    add: (entry) => {
-      edges += 1;
-      pending.push(entry);
-      pendingBytes += edgeBytes(entry);
-      last = { epoch: entry.epoch, cursor: cursorOf(entry) };
-      cursors.push(last.cursor);
-    },
-    take: () => take(''),
-    finish: (hasNextPage) => take(pageTail(hasNextPage)),
   };
 }

@@ -40,7 +40,7 @@ export interface OpenScheduler {
 
 const HTTP_DRAIN_MS = 15_000;
 const MEBIBYTE = 1_048_576;
-const ENTRY_CACHE = { bytesMax: 16 * MEBIBYTE, entryBytesMax: MEBIBYTE, pieceBytes: MEBIBYTE };
+const READER_CACHE = { bytesMax: 2 * MEBIBYTE, entryBytesMax: MEBIBYTE };
 
 /**
  * Opens everything that `su serve su` needs and listens.
@@ -82,7 +82,7 @@ async function assemble(
   const guards = openGuards(config, {
     lists,
     opened: {
-      reader: cacheLogReader(opened.reader, ENTRY_CACHE),
+      reader: cacheLogReader(opened.reader, READER_CACHE),
       deepHashes: opened.deepHashes,
     },
     gateway,

@@ -1,0 +1,211 @@
+import type { EdgeBlock, CursorKind, FoundEdges } from './edge-cache.js';
+import type { LogEntry } from './ports.js';
+
+const PAGE_HEAD = '{"edges":[';
+const NODE_HEAD = Buffer.from(',{"node":', 'latin1');
+const CURSOR_HEAD = ',"cursor":"';
+const EDGE_TAIL = '"}';
+
+function pageTail(hasNextPage: boolean): string {
+  return `],"page_info":{"has_next_page":${hasNextPage}}}`;
+}
+
+/** Bytes around the edges, at most. */
+const FRAME_BYTES = PAGE_HEAD.length + pageTail(false).length;
+
+/** Why no more edges of a block were taken: the block ended, the page is full, or what follows lies outside of the range. */
+export type TakenEdges = 'all' | 'full' | 'outside';
+
+export interface PageBounds {
+  readonly by: CursorKind;
+  /** Inclusive; undefined: the end. */
+  readonly to: number | undefined;
+  /** Edges at most. */
+  readonly limit: number;
+  /** Bytes at most; one edge may exceed them. */
+  readonly bytesMax: number;
+}
+
+/**
+ * The JSON of a page in the making: nodes are copied once, from the store's bytes to the part, and never parsed; edges that are
+ * in memory are not copied at all. Edges begin with a comma, which the page's first one loses.
+ */
+export class PageEdges {
+  readonly #bounds: PageBounds;
+  /** Edges of the page so far. */
+  #count = 0;
+  /** Bytes of them, with those that were taken. */
+  #bytes = 0;
+  /** What was added as bytes and not taken yet. */
+  #chunks: Buffer[] = [];
+  #chunkBytes = 0;
+  /** What was added since, still to become bytes. */
+  #entries: LogEntry[] = [];
+  #cursors: number[] = [];
+  #entryBytes = 0;
+  #isFirstPart = true;
+  #last: { readonly epoch: number; readonly cursor: number } | undefined;
+
+  constructor(bounds: PageBounds) {
+    this.#bounds = bounds;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Bytes added and not taken yet. */
+  get pendingBytes(): number {
+    return this.#chunkBytes + this.#entryBytes;
+  }
+
+  /** The process itself, which comes first and is not one of the log's messages. */
+  addProcess(entry: LogEntry): void {
+    const cursor = placeOf(entry, this.#bounds.by);
+    const { bytes } = renderEdges([entry], [cursor]);
+    this.#count += 1;
+    this.#bytes += bytes.length;
+    this.#last = { epoch: entry.epoch, cursor };
+    this.#addChunk(bytes);
+  }
+
+  /** True when the page cannot hold this entry. */
+  isFull(entry: LogEntry): boolean {
+    if (this.#count >= this.#bounds.limit && !this.#mustHold(entry)) return true;
+    return !this.#fits(edgeBytes(entry, this.#cursorOf(entry)));
+  }
+
+  add(entry: LogEntry): void {
+    const cursor = this.#cursorOf(entry);
+    this.#count += 1;
+    this.#entries.push(entry);
+    this.#cursors.push(cursor);
+    const bytes = edgeBytes(entry, cursor);
+    this.#entryBytes += bytes;
+    this.#bytes += bytes;
+    this.#last = { epoch: entry.epoch, cursor };
+  }
+
+  /** Adds what is in memory, as far as the page goes. */
+  addKnown({ block, index }: FoundEdges): TakenEdges {
+    const { to = Number.POSITIVE_INFINITY, limit } = this.#bounds;
+    const begin = index === 0 ? 0 : (block.ends[index - 1] ?? 0);
+    let end = begin;
+    let at = index;
+    let taken: TakenEdges = 'all';
+    for (; at < block.ends.length; at += 1) {
+      const edgeEnd = block.ends[at] ?? end;
+      if ((block.cursors[at] ?? 0) > to) {
+        taken = 'outside';
+        break;
+      }
+      if (this.#count >= limit || !this.#fits(edgeEnd - end)) {
+        taken = 'full';
+        break;
+      }
+      this.#count += 1;
+      this.#bytes += edgeEnd - end;
+      end = edgeEnd;
+    }
+    if (at > index) {
+      this.#addChunk(block.bytes.subarray(begin, end));
+      this.#last = { epoch: block.last.epoch, cursor: block.cursors[at - 1] ?? 0 };
+    }
+    return taken;
+  }
+
+  /** Makes bytes of the entries that were added; undefined when none were. `after` is the cursor before them. */
+  render(after: number): EdgeBlock | undefined {
+    const last = this.#entries.at(-1);
+    if (last === undefined) return undefined;
+    const { epoch, nonce } = last;
+    const edges = renderEdges(this.#entries, this.#cursors);
+    const block = { ...edges, after, cursors: this.#cursors, last: { epoch, nonce } };
+    this.#entries = [];
+    this.#cursors = [];
+    this.#entryBytes = 0;
+    this.#addChunk(block.bytes);
+    return block;
+  }
+
+  /** What was rendered and not taken yet. */
+  take(tail = ''): Buffer {
+    const chunks = this.#chunks;
+    this.#chunks = [];
+    this.#chunkBytes = 0;
+    if (this.#isFirstPart) {
+      this.#isFirstPart = false;
+      const [first] = chunks;
+      if (first !== undefined) chunks[0] = first.subarray(1);
+      chunks.unshift(Buffer.from(PAGE_HEAD, 'latin1'));
+    }
+    if (tail !== '') chunks.push(Buffer.from(tail, 'latin1'));
+    const [only] = chunks;
+    return chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
+  }
+
+  /** The rest, and the end of the page. */
+  finish(hasNextPage: boolean): Buffer {
+    return this.take(pageTail(hasNextPage));
+  }
+
+  #addChunk(chunk: Buffer): void {
+    this.#chunks.push(chunk);
+    this.#chunkBytes += chunk.length;
+  }
+
+  /** True when the page's last cursor already lies at or behind this entry, so that nobody could ask for it. */
+  #mustHold(entry: LogEntry): boolean {
+    return (
+      this.#last?.epoch === entry.epoch && placeOf(entry, this.#bounds.by) <= this.#last.cursor
+    );
+  }
+
+  #fits(bytes: number): boolean {
+    // The first edge has no comma.
+    return this.#count === 0 || this.#bytes - 1 + bytes + FRAME_BYTES <= this.#bounds.bytesMax;
+  }
+
+  #cursorOf(entry: LogEntry): number {
+    const place = placeOf(entry, this.#bounds.by);
+    return this.#last?.epoch === entry.epoch ? Math.max(this.#last.cursor, place) : place;
+  }
+}
+
+/** What a cursor of this kind says of an entry. */
+export function placeOf(entry: LogEntry, by: CursorKind): number {
+  return by === 'nonce' ? entry.nonce : entry.timestamp;
+}
+
+function edgeBytes(entry: LogEntry, cursor: number): number {
+  return (
+    NODE_HEAD.length +
+    entry.node.length +
+    CURSOR_HEAD.length +
+    String(cursor).length +
+    EDGE_TAIL.length
+  );
+}
+
+function renderEdges(
+  entries: readonly LogEntry[],
+  cursors: readonly number[],
+): { bytes: Buffer; ends: readonly number[] } {
+  const tails = cursors.map((cursor) => `${CURSOR_HEAD}${cursor}${EDGE_TAIL}`);
+  const size = entries.reduce(
+    (sum, { node }, index) => sum + NODE_HEAD.length + node.length + (tails[index]?.length ?? 0),
+    0,
+  );
+  // Not part of Buffer's pool, which one small block would keep in memory as a whole.
+  const bytes = Buffer.allocUnsafeSlow(size);
+  const ends: number[] = [];
+  let at = 0;
+  for (const [index, { node }] of entries.entries()) {
+    bytes.set(NODE_HEAD, at);
+    bytes.set(node, at + NODE_HEAD.length);
+    at += NODE_HEAD.length + node.length;
+    at += bytes.write(tails[index] ?? '', at, 'latin1');
+    ends.push(at);
+  }
+  return { bytes, ends };
+}
