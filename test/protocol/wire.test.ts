@@ -12,6 +12,7 @@ import { ownerAddress, parseDataItem, type DataItem } from '../../src/lib/protoc
 import { toBase64Url } from '../../src/lib/protocol/ids.js';
 import {
   renderNode,
+  renderNodeBytes,
   renderProcessData,
   renderProcessNode,
   renderProcessRecord,
@@ -189,6 +190,16 @@ describe('a node', () => {
       'anchor',
       'target',
     ]);
+  });
+
+  it('is the same as bytes and as text, with and without its anchors shown', () => {
+    const anchor = Buffer.alloc(32, 0xfe);
+    const item = fakeItem({ anchor, data: 'é"\0', tags: tagsOf(['n"', 'é'.repeat(40)], ['', '']) });
+    const parts = { form: 'inner-assignment', item, assignment: fakeItem({ anchor }) } as const;
+    for (const options of [undefined, SHOWN, HIDDEN]) {
+      expect(renderNodeBytes(parts, options).toString()).to.equal(renderNode(parts, options));
+    }
+    expect(parseNode(renderNodeBytes(parts).toString()).message?.tags).to.deep.equal(item.tags);
   });
 
   it('of an assigned transaction has null as its message', () => {

@@ -1,29 +1,8 @@
 import { hash } from 'node:crypto';
 import { SuError, invariant } from '../errors.js';
-import { idFromBytes, sha256, type Id } from './ids.js';
+import type { Id } from './ids.js';
 import { SIGNATURE_TYPES, isSignatureType, type SignatureType } from './signature-types.js';
-import { decodeTags, encodeTags, type Limits, type Tag } from './tags.js';
-
-/**
- * A signed ANS-104 unit. All bytes are views of `bytes`: nothing is copied, so whoever holds a part holds the
- * whole, and nobody may write into any of them.
- */
-export interface DataItem {
-  readonly bytes: Uint8Array;
-  readonly signatureType: SignatureType;
-  readonly signature: Uint8Array;
-  readonly owner: Uint8Array;
-  /** 32 bytes, or empty when absent. */
-  readonly target: Uint8Array;
-  /** 32 bytes, or empty when absent. */
-  readonly anchor: Uint8Array;
-  /** The tag bytes as they came: what is signed, stored and uploaded. */
-  readonly rawTags: Uint8Array;
-  readonly tags: readonly Tag[];
-  readonly data: Uint8Array;
-  /** The SHA-256 of the signature. */
-  readonly id: Id;
-}
+import { checkTags, decodeTags, encodeTags, type Limits, type Tag } from './tags.js';
 
 /** What a data item is made of, before or after it is signed. */
 export interface UnsignedFields {
@@ -62,18 +41,13 @@ class FieldReader {
   }
 
   take(length: number, what: string): Uint8Array {
-    const end = this.#position + length;
-    if (end > this.#bytes.length) {
-      refuse(`its ${this.#bytes.length} bytes end within the ${what}`);
-    }
-    const view = this.#bytes.subarray(this.#position, end);
-    this.#position = end;
-    return view;
+    const start = this.#pass(length, what);
+    return this.#bytes.subarray(start, start + length);
   }
 
   /** A presence byte and, when it says so, 32 bytes. */
   takeOptional(what: string): Uint8Array {
-    const presence = this.take(1, `${what}'s presence byte`)[0];
+    const presence = this.#byte(this.#pass(1, `${what}'s presence byte`));
     if (presence === 0) return EMPTY;
     if (presence !== 1) refuse(`the ${what}'s presence byte is ${presence}, not 0 or 1`);
     return this.take(REFERENCE_BYTES, what);
@@ -81,22 +55,90 @@ class FieldReader {
 
   /** A little-endian number of 64 bits; nothing that fits in memory needs more than 32 of them. */
   takeLong(what: string): number {
-    const bytes = this.take(LONG_BYTES, what);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, LONG_BYTES);
-    if (view.getUint32(4, true) !== 0) refuse(`the ${what} exceeds what any item can hold`);
-    return view.getUint32(0, true);
+    const start = this.#pass(LONG_BYTES, what);
+    if (this.#readWord(start + 4) !== 0) refuse(`the ${what} exceeds what any item can hold`);
+    return this.#readWord(start);
+  }
+
+  takeSignatureType(): SignatureType {
+    const start = this.#pass(TYPE_BYTES, 'signature type');
+    const signatureType = this.#byte(start) + 256 * this.#byte(start + 1);
+    if (!isSignatureType(signatureType)) refuse(`signature type ${signatureType} is unknown`);
+    return signatureType;
   }
 
   takeRest(): Uint8Array {
     return this.#bytes.subarray(this.#position);
   }
+
+  /** Passes over so many bytes and returns where they begin. */
+  #pass(length: number, what: string): number {
+    const start = this.#position;
+    if (start + length > this.#bytes.length) {
+      refuse(`its ${this.#bytes.length} bytes end within the ${what}`);
+    }
+    this.#position = start + length;
+    return start;
+  }
+
+  #readWord(start: number): number {
+    const low = this.#byte(start) + 256 * this.#byte(start + 1);
+    return low + 65_536 * (this.#byte(start + 2) + 256 * this.#byte(start + 3));
+  }
+
+  /** A byte that was passed, so it is there. */
+  #byte(at: number): number {
+    return this.#bytes[at] as number;
+  }
 }
 
-function takeSignatureType(reader: FieldReader): SignatureType {
-  const [low = 0, high = 0] = reader.take(TYPE_BYTES, 'signature type');
-  const signatureType = low + 256 * high;
-  if (!isSignatureType(signatureType)) refuse(`signature type ${signatureType} is unknown`);
-  return signatureType;
+/**
+ * A signed ANS-104 unit, made only by `parseDataItem`. All bytes are views of `bytes`: nothing is copied, so whoever holds a
+ * part holds the whole, and nobody may write into any of them. Tags and id are made when they are asked for: of a page's
+ * thousand wrappers nobody wants either. They are not copied by `...`.
+ */
+export class DataItem {
+  readonly bytes: Uint8Array;
+  readonly signatureType: SignatureType;
+  readonly signature: Uint8Array;
+  readonly owner: Uint8Array;
+  /** 32 bytes, or empty when absent. */
+  readonly target: Uint8Array;
+  /** 32 bytes, or empty when absent. */
+  readonly anchor: Uint8Array;
+  readonly tagCount: number;
+  /** The tag bytes as they came: what is signed, stored and uploaded. */
+  readonly rawTags: Uint8Array;
+  readonly data: Uint8Array;
+  #tags: readonly Tag[] | undefined;
+  #id: Id | undefined;
+
+  constructor(bytes: Uint8Array, limits: Limits) {
+    const reader = new FieldReader(bytes);
+    this.bytes = bytes;
+    this.signatureType = reader.takeSignatureType();
+    const { signatureBytes, ownerBytes } = SIGNATURE_TYPES[this.signatureType];
+    this.signature = reader.take(signatureBytes, 'signature');
+    this.owner = reader.take(ownerBytes, 'owner');
+    this.target = reader.takeOptional('target');
+    this.anchor = reader.takeOptional('anchor');
+    this.tagCount = reader.takeLong('tag count');
+    this.rawTags = reader.take(reader.takeLong('length of the tags'), 'tags');
+    // What is posted is judged by its tags; what is stored is mostly passed on.
+    if (limits === 'posted') this.#tags = decodeTags(this.rawTags, this.tagCount, limits);
+    else checkTags(this.rawTags, this.tagCount, limits);
+    this.data = reader.takeRest();
+  }
+
+  get tags(): readonly Tag[] {
+    return (this.#tags ??= decodeTags(this.rawTags, this.tagCount, 'stored'));
+  }
+
+  /** The SHA-256 of the signature. */
+  get id(): Id {
+    // One call for hash and text: a third of the time that two take, and every item of a page pays it.
+    return (this.#id ??= hash('sha256', this.signature, 'base64url') as Id);
+  }
 }
 
 /**
@@ -107,24 +149,7 @@ function takeSignatureType(reader: FieldReader): SignatureType {
  * @throws SuError `invalid-data-item`
  */
 export function parseDataItem(bytes: Uint8Array, limits: Limits): DataItem {
-  const reader = new FieldReader(bytes);
-  const signatureType = takeSignatureType(reader);
-  const { signatureBytes, ownerBytes } = SIGNATURE_TYPES[signatureType];
-  const signature = reader.take(signatureBytes, 'signature');
-  const owner = reader.take(ownerBytes, 'owner');
-  const target = reader.takeOptional('target');
-  const anchor = reader.takeOptional('anchor');
-  const tagCount = reader.takeLong('tag count');
-  const rawTags = reader.take(reader.takeLong('length of the tags'), 'tags');
-  const tags = decodeTags(rawTags, tagCount, limits);
-  const data = reader.takeRest();
-  const id = signatureId(signature);
-  return { bytes, signatureType, signature, owner, target, anchor, rawTags, tags, data, id };
-}
-
-/** One call for hash and text: a third of the time that two take, and every item of a page pays it. */
-function signatureId(signature: Uint8Array): Id {
-  return hash('sha256', signature, 'base64url') as Id;
+  return new DataItem(bytes, limits);
 }
 
 /** Writes a presence byte and the 32 bytes when there are any; returns the position behind them. */
@@ -174,10 +199,12 @@ export function encodeDataItem(fields: DataItemFields, data: Uint8Array = EMPTY)
  */
 export function encodeUnsigned(fields: UnsignedFields, data: Uint8Array = EMPTY): Uint8Array {
   const { signatureBytes } = SIGNATURE_TYPES[fields.signatureType];
-  return encodeDataItem({ ...fields, signature: new Uint8Array(signatureBytes) }, data);
+  const { signatureType, owner, target, anchor, tags, rawTags } = fields;
+  const signature = new Uint8Array(signatureBytes);
+  return encodeDataItem({ signatureType, signature, owner, target, anchor, tags, rawTags }, data);
 }
 
 /** The address of the wallet that signed: the SHA-256 of its owner bytes, for every signature type. */
 export function ownerAddress(item: { readonly owner: Uint8Array }): Id {
-  return idFromBytes(sha256(item.owner));
+  return hash('sha256', item.owner, 'base64url') as Id;
 }

@@ -62,9 +62,16 @@ export function idToBytes(id: Id): Uint8Array {
   return Buffer.from(id, 'base64url');
 }
 
+/** The same bytes, not a copy, with what Buffers can do. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes)
+    ? bytes
+    : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
 /** base64url without padding, as all of Arweave writes it. */
 export function toBase64Url(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url');
+  return asBuffer(bytes).toString('base64url');
 }
 
 /**

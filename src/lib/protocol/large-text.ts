@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { invariant } from '../errors.js';
 import { parseMessageBundle, parseProcessBundle, type SpawnPlace } from './bundle.js';
-import type { DataItem } from './data-item.js';
+import { parseDataItem, type DataItem } from './data-item.js';
 import {
   renderNode,
   renderProcessData,
@@ -27,7 +27,6 @@ const EMPTY_DATA = '"data":""';
 const CHUNK_BYTES = 65_536;
 /** JSON of a control character, of one byte, has six. */
 const GROWTH_MAX = 6;
-const NOTHING = new Uint8Array(0);
 
 /**
  * The same text as `wire.ts` makes, as UTF-8. The data is escaped piece by piece, straight into the bytes: strings of
@@ -41,7 +40,7 @@ export function renderLargeText(job: LargeText): Buffer {
   const { item, assignment } = parts;
   const showsData =
     item !== undefined && (isMessage || (assignment !== undefined && isUtf8(item.data)));
-  const frame = renderFrame(job, { ...parts, item: showsData ? { ...item, data: NOTHING } : item });
+  const frame = renderFrame(job, { ...parts, item: showsData ? withoutData(item) : item });
   const text = job.forJsonb === true ? toJsonb(frame) : frame;
   if (!showsData) return Buffer.from(text, 'utf8');
   const cut = text.indexOf(EMPTY_DATA) + EMPTY_DATA.length - 1;
@@ -54,6 +53,11 @@ export function renderLargeText(job: LargeText): Buffer {
   const end = writeEscaped(out, head.length, { data: item.data, forJsonb: job.forJsonb === true });
   out.set(tail, end);
   return out.subarray(0, end + tail.length);
+}
+
+/** The same item, id, tags and all, but for its data. */
+function withoutData({ bytes, data }: DataItem): DataItem {
+  return parseDataItem(bytes.subarray(0, bytes.length - data.length), 'stored');
 }
 
 function renderFrame(

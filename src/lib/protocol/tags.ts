@@ -1,4 +1,6 @@
+import { isAscii, isUtf8 } from 'node:buffer';
 import { SuError } from '../errors.js';
+import { asBuffer } from './ids.js';
 
 /** A name and a value on a data item. Names may repeat; order matters. */
 export interface Tag {
@@ -23,41 +25,117 @@ const VARINT_BYTES_MAX = 10;
 /** Two empty strings: no record is shorter, which bounds what a block may claim to hold. */
 const RECORD_BYTES_MIN = 2;
 
-/** `ignoreBOM` keeps a leading U+FEFF, which is part of the text; without it decoding would lose it. */
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
 /** What the decoder refuses. */
 function refuse(reason: string): never {
   throw new SuError('invalid-data-item', `the tags of the data item are malformed: ${reason}`);
 }
 
 /**
- * Reads the Avro primitives that tags are made of. The position never passes the end: each read checks first, so
- * no length or count in the bytes can make it run or allocate more than the bytes themselves allow.
+ * Walks over the tags of a data item and checks them: an Avro array of records {name: string, value: string}, in one block or
+ * several, with or without block sizes (ANS-104 §2.1, Avro 1.8 "Arrays"). It makes no text: where a tag lies is all that
+ * checking and rendering want to know. Time and memory are bounded by the bytes, whatever numbers they contain: the position
+ * never passes the end, since each read checks first. The bytes are not yet authenticated when this runs.
  */
-class TagReader {
+export class TagCursor {
+  /** Where the tag that `next` found lies in the bytes. */
+  nameStart = 0;
+  nameEnd = 0;
+  valueStart = 0;
+  valueEnd = 0;
+  /** Without a byte above 7F there is no text that is not UTF-8. */
+  readonly isAscii: boolean;
   readonly #bytes: Uint8Array;
+  readonly #declaredCount: number;
   readonly #isPosted: boolean;
   #position = 0;
+  #count = 0;
+  #blockLeft = 0;
+  /** Where the block must end; undefined when it does not say. */
+  #blockEnd: number | undefined;
 
-  constructor(bytes: Uint8Array, limits: Limits) {
-    this.#bytes = bytes;
+  /**
+   * @param declaredCount the number of tags that the data item states before its tag bytes
+   * @throws SuError `invalid-data-item` beyond the limits
+   */
+  constructor(raw: Uint8Array, declaredCount: number, limits: Limits) {
+    this.#bytes = raw;
+    this.#declaredCount = declaredCount;
     this.#isPosted = limits === 'posted';
+    this.isAscii = isAscii(raw);
+    if (!this.#isPosted) return;
+    if (declaredCount > TAGS_MAX) refuse(`${declaredCount} tags, at most ${TAGS_MAX} are allowed`);
+    if (raw.length > TAG_BYTES_MAX) {
+      refuse(`${raw.length} tag bytes, at most ${TAG_BYTES_MAX} are allowed`);
+    }
   }
 
-  get position(): number {
-    return this.#position;
+  /**
+   * Finds the next tag; false behind the last one, when all that the bytes say has proved true.
+   *
+   * @throws SuError `invalid-data-item`
+   */
+  next(): boolean {
+    if (this.#blockLeft === 0 && !this.#openBlock()) return false;
+    this.#findText('name', TAG_NAME_BYTES_MAX);
+    this.nameStart = this.valueStart;
+    this.nameEnd = this.valueEnd;
+    if (this.#isPosted && this.nameStart === this.nameEnd) refuse('a tag has an empty name');
+    this.#findText('value', TAG_VALUE_BYTES_MAX);
+    this.#blockLeft -= 1;
+    if (
+      this.#blockLeft === 0 &&
+      this.#blockEnd !== undefined &&
+      this.#position !== this.#blockEnd
+    ) {
+      refuse('a block has a wrong size');
+    }
+    return true;
   }
 
-  get remaining(): number {
-    return this.#bytes.length - this.#position;
+  /**
+   * Reads what a block begins with. A negative count announces the block's size in bytes, which must then be true.
+   * Returns false at the block that ends the array.
+   */
+  #openBlock(): boolean {
+    // No tags at all are no bytes; an empty Avro array, the single byte 00, is the other legal form.
+    if (this.#bytes.length === 0) {
+      if (this.#declaredCount !== 0) {
+        refuse(`${this.#declaredCount} tags are declared and none are there`);
+      }
+      return false;
+    }
+    const announced = this.#readLong();
+    if (announced === 0) {
+      this.#checkEnd();
+      return false;
+    }
+    const count = Math.abs(announced);
+    const size = announced < 0 ? this.#readLong() : undefined;
+    if (count > (this.#bytes.length - this.#position) / RECORD_BYTES_MIN) {
+      refuse('a block claims more tags than fit in it');
+    }
+    this.#count += count;
+    if (this.#count > this.#declaredCount) {
+      refuse(`there are more tags than the ${this.#declaredCount} declared`);
+    }
+    this.#blockLeft = count;
+    this.#blockEnd = size === undefined ? undefined : this.#position + size;
+    return true;
+  }
+
+  #checkEnd(): void {
+    const remaining = this.#bytes.length - this.#position;
+    if (remaining !== 0) refuse(`${remaining} bytes follow their end`);
+    if (this.#count !== this.#declaredCount) {
+      refuse(`there are ${this.#count} tags where ${this.#declaredCount} are declared`);
+    }
   }
 
   /**
    * One `long`. Beyond 2^53 the value is approximate, which is harmless: every caller refuses numbers larger
    * than the bytes that are left.
    */
-  readLong(): number {
+  #readLong(): number {
     let unsigned = 0;
     let weight = 1;
     for (let read = 0; read < VARINT_BYTES_MAX; read += 1) {
@@ -71,77 +149,59 @@ class TagReader {
     return refuse('a number has more than ten bytes');
   }
 
-  /** One record. */
-  readTag(): Tag {
-    const name = this.#readText('name', TAG_NAME_BYTES_MAX);
-    if (this.#isPosted && name === '') refuse('a tag has an empty name');
-    return { name, value: this.#readText('value', TAG_VALUE_BYTES_MAX) };
-  }
-
-  /** One length-prefixed UTF-8 text; `postedBytesMax` is its limit in what is posted. */
-  #readText(what: 'name' | 'value', postedBytesMax: number): string {
-    const length = this.readLong();
+  /** One length-prefixed UTF-8 text, which becomes the value; `postedBytesMax` is its limit in what is posted. */
+  #findText(what: 'name' | 'value', postedBytesMax: number): void {
+    const length = this.#readLong();
     if (length < 0) refuse(`a ${what} has a negative length`);
-    if (length > this.remaining) refuse(`a ${what} is longer than the tag bytes`);
+    if (length > this.#bytes.length - this.#position) {
+      refuse(`a ${what} is longer than the tag bytes`);
+    }
     if (this.#isPosted && length > postedBytesMax) {
       refuse(`a ${what} has ${length} bytes, at most ${postedBytesMax} are allowed`);
     }
     const start = this.#position;
-    this.#position += length;
-    try {
-      return utf8.decode(this.#bytes.subarray(start, this.#position));
-    } catch {
-      return refuse(`a ${what} is not UTF-8`);
-    }
+    const end = start + length;
+    if (!this.isAscii && !isTextUtf8(this.#bytes, start, end)) refuse(`a ${what} is not UTF-8`);
+    this.#position = end;
+    this.valueStart = start;
+    this.valueEnd = end;
   }
 }
 
-/**
- * The records of one block. A negative count announces the block's size in bytes, which must then be true.
- * Returns false at the block that ends the array.
- */
-function readBlock(reader: TagReader, into: Tag[], declaredCount: number): boolean {
-  const announced = reader.readLong();
-  if (announced === 0) return false;
-  const count = Math.abs(announced);
-  const size = announced < 0 ? reader.readLong() : undefined;
-  if (count > reader.remaining / RECORD_BYTES_MIN)
-    refuse('a block claims more tags than fit in it');
-  if (into.length + count > declaredCount) {
-    refuse(`there are more tags than the ${declaredCount} declared`);
+/** Most texts are ASCII, which is seen here faster than a view of one is made for `isUtf8`. */
+function isTextUtf8(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at += 1) {
+    if ((bytes[at] as number) >= 0x80) return isUtf8(bytes.subarray(start, end));
   }
-  const start = reader.position;
-  for (let index = 0; index < count; index += 1) into.push(reader.readTag());
-  if (size !== undefined && reader.position - start !== size) refuse('a block has a wrong size');
   return true;
 }
 
 /**
- * Decodes the tag bytes of a data item: an Avro array of records {name: string, value: string}, in one block or
- * several, with or without block sizes (ANS-104 §2.1, Avro 1.8 "Arrays"). Time and memory are bounded by
- * the bytes, whatever numbers they contain; the bytes are not yet authenticated when this runs.
+ * Checks the tag bytes of a data item as `decodeTags` does, and makes nothing of them.
+ *
+ * @throws SuError `invalid-data-item`
+ */
+export function checkTags(raw: Uint8Array, declaredCount: number, limits: Limits): void {
+  const cursor = new TagCursor(raw, declaredCount, limits);
+  while (cursor.next());
+}
+
+/**
+ * Decodes the tag bytes of a data item, as strictly as `TagCursor` says.
  *
  * @param declaredCount the number of tags that the data item states before its tag bytes
  * @throws SuError `invalid-data-item`
  */
 export function decodeTags(raw: Uint8Array, declaredCount: number, limits: Limits): readonly Tag[] {
-  if (limits === 'posted') {
-    if (declaredCount > TAGS_MAX) refuse(`${declaredCount} tags, at most ${TAGS_MAX} are allowed`);
-    if (raw.length > TAG_BYTES_MAX) {
-      refuse(`${raw.length} tag bytes, at most ${TAG_BYTES_MAX} are allowed`);
-    }
-  }
-  // No tags at all are no bytes; an empty Avro array, the single byte 00, is the other legal form.
-  if (raw.length === 0) {
-    if (declaredCount !== 0) refuse(`${declaredCount} tags are declared and none are there`);
-    return [];
-  }
-  const reader = new TagReader(raw, limits);
+  const cursor = new TagCursor(raw, declaredCount, limits);
+  const bytes = asBuffer(raw);
+  // Texts of their own, not parts of one long text, which each of them would keep in memory.
+  const encoding = cursor.isAscii ? 'latin1' : 'utf8';
   const tags: Tag[] = [];
-  while (readBlock(reader, tags, declaredCount));
-  if (reader.remaining !== 0) refuse(`${reader.remaining} bytes follow their end`);
-  if (tags.length !== declaredCount) {
-    refuse(`there are ${tags.length} tags where ${declaredCount} are declared`);
+  while (cursor.next()) {
+    const name = bytes.toString(encoding, cursor.nameStart, cursor.nameEnd);
+    const value = bytes.toString(encoding, cursor.valueStart, cursor.valueEnd);
+    tags.push({ name, value });
   }
   return tags;
 }

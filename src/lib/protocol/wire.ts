@@ -1,14 +1,15 @@
 import { isUtf8 } from 'node:buffer';
-import { hash } from 'node:crypto';
 import { formatBlockHeight } from './assignment.js';
 import type { BundleForm } from './bundle.js';
 import type { DataItem } from './data-item.js';
-import { toBase64Url } from './ids.js';
-import type { Tag } from './tags.js';
+import { asBuffer } from './ids.js';
+import { JsonWriter } from './json-writer.js';
+import { OwnerTexts } from './owner-texts.js';
+import { TagCursor } from './tags.js';
 
 /*
- * The JSON that clients read, as text joined by hand: a page holds a thousand of these, and building objects
- * for JSON.stringify costs several times the joining. Keys stand in the order of the reference. Only what a user
+ * The JSON that clients read, made byte by byte of the items' own bytes: a page holds a thousand of these, and every text or
+ * object on the way would have to be made, joined and encoded. Keys stand in the order of the reference. Only what a user
  * wrote can need escaping; ids, keys, signatures and numbers cannot.
  */
 
@@ -40,47 +41,125 @@ export interface AnchorOptions {
 
 const HIDDEN_ANCHOR: AnchorOptions = { showAnchor: false };
 
-/** The bytes as text. A byte order mark stays, each broken sequence becomes one U+FFFD. */
-function toText(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+// No state that anybody could notice: a buffer that is empty between two calls, and texts that follow from their owners.
+const json = new JsonWriter();
+const owners = new OwnerTexts();
+
+const [NULL, MESSAGE, ASSIGNMENT, NODE_END] = fragments(
+  'null',
+  '{"message":',
+  ',"assignment":',
+  '}',
+);
+const [ID, OWNER, DATA, TAGS, SIGNATURE, ANCHOR, TARGET] = fragments(
+  '{"id":"',
+  '","owner":',
+  ',"data":',
+  ',"tags":',
+  ',"signature":"',
+  '","anchor":',
+  ',"target":',
+);
+const [TAG_FIRST, TAG_NEXT, TAG_VALUE, TAG_END, TAGS_NONE, TAGS_END] = fragments(
+  '[{"name":"',
+  ',{"name":"',
+  '","value":"',
+  '"}',
+  '[',
+  ']',
+);
+const [QUOTE] = fragments('"');
+
+function fragments<const Texts extends readonly string[]>(
+  ...texts: Texts
+): { readonly [Index in keyof Texts]: Uint8Array } {
+  return texts.map((text) => Buffer.from(text, 'latin1')) as {
+    readonly [Index in keyof Texts]: Uint8Array;
+  };
 }
 
-function renderTags(tags: readonly Tag[]): string {
-  let text = '[';
-  let separator = '{"name":';
-  for (const { name, value } of tags) {
-    text += `${separator}${JSON.stringify(name)},"value":${JSON.stringify(value)}}`;
-    separator = ',{"name":';
+/** A text in quotes. A byte order mark stays, each broken sequence becomes one U+FFFD. */
+function writeText(bytes: Uint8Array): void {
+  const utf8 = isUtf8(bytes) ? bytes : Buffer.from(asBuffer(bytes).toString('utf8'), 'utf8');
+  json.fragment(QUOTE).escaped(utf8, 0, utf8.length).fragment(QUOTE);
+}
+
+function writeBase64Url(bytes: Uint8Array): void {
+  json.fragment(QUOTE).base64Url(bytes).fragment(QUOTE);
+}
+
+/** Straight from the tag bytes: they were found to be UTF-8 when the item was parsed. */
+function writeTags(item: DataItem): void {
+  const { rawTags } = item;
+  const cursor = new TagCursor(rawTags, item.tagCount, 'stored');
+  let start = TAG_FIRST;
+  while (cursor.next()) {
+    json
+      .fragment(start)
+      .escaped(rawTags, cursor.nameStart, cursor.nameEnd)
+      .fragment(TAG_VALUE)
+      .escaped(rawTags, cursor.valueStart, cursor.valueEnd)
+      .fragment(TAG_END);
+    start = TAG_NEXT;
   }
-  return `${text}]`;
-}
-
-function renderOwner(item: DataItem): string {
-  // The address, hashed straight to text: half the time of hashing to bytes first.
-  return `{"address":"${hash('sha256', item.owner, 'base64url')}","key":"${toBase64Url(item.owner)}"}`;
+  if (start === TAG_FIRST) json.fragment(TAGS_NONE);
+  json.fragment(TAGS_END);
 }
 
 /** Clients expect the text that an anchor is, and null for one that is none: never a lossy text. */
-function renderAnchor(anchor: Uint8Array): string {
-  return anchor.length > 0 && isUtf8(anchor) ? JSON.stringify(toText(anchor)) : 'null';
+function writeAnchor(anchor: Uint8Array): void {
+  if (anchor.length > 0 && isUtf8(anchor)) writeText(anchor);
+  else json.fragment(NULL);
 }
 
-function renderAssignmentAnchor(anchor: Uint8Array, { showAnchor }: AnchorOptions): string {
-  return showAnchor && !isUtf8(anchor) ? `"${toBase64Url(anchor)}"` : renderAnchor(anchor);
+function writeAssignmentAnchor(anchor: Uint8Array, { showAnchor }: AnchorOptions): void {
+  if (showAnchor && !isUtf8(anchor)) writeBase64Url(anchor);
+  else writeAnchor(anchor);
 }
 
-/** `target` is the rendered value: it differs by what the item is. */
-function renderMessage(item: DataItem, data: string, target: string): string {
-  return `{"id":"${item.id}","owner":${renderOwner(item)},"data":${data},"tags":${renderTags(item.tags)},"signature":"${toBase64Url(item.signature)}","anchor":${renderAnchor(item.anchor)},"target":${target}}`;
+/** What an absent target is depends on what the item is. */
+function writeTarget(target: Uint8Array, absent: 'null' | 'empty'): void {
+  if (absent === 'null' && target.length === 0) json.fragment(NULL);
+  else writeBase64Url(target);
+}
+
+/** @param data undefined: null */
+function writeMessage(
+  item: DataItem,
+  data: Uint8Array | undefined,
+  absent: 'null' | 'empty',
+): void {
+  json.fragment(ID).ascii(item.id).fragment(OWNER).fragment(owners.find(item.owner)).fragment(DATA);
+  if (data === undefined) json.fragment(NULL);
+  else writeText(data);
+  json.fragment(TAGS);
+  writeTags(item);
+  json.fragment(SIGNATURE).base64Url(item.signature).fragment(ANCHOR);
+  writeAnchor(item.anchor);
+  json.fragment(TARGET);
+  writeTarget(item.target, absent);
+  json.fragment(NODE_END);
 }
 
 /** The reference has no target for the oldest form, where the wrapper is the assignment. */
-function renderAssignment(item: DataItem, form: BundleForm, options: AnchorOptions): string {
-  const target =
-    form === 'outer-assignment' && item.target.length === 0
-      ? 'null'
-      : `"${toBase64Url(item.target)}"`;
-  return `{"id":"${item.id}","owner":${renderOwner(item)},"tags":${renderTags(item.tags)},"signature":"${toBase64Url(item.signature)}","anchor":${renderAssignmentAnchor(item.anchor, options)},"target":${target}}`;
+function writeAssignment(item: DataItem, form: BundleForm, options: AnchorOptions): void {
+  json.fragment(ID).ascii(item.id).fragment(OWNER).fragment(owners.find(item.owner)).fragment(TAGS);
+  writeTags(item);
+  json.fragment(SIGNATURE).base64Url(item.signature).fragment(ANCHOR);
+  writeAssignmentAnchor(item.anchor, options);
+  json.fragment(TARGET);
+  writeTarget(item.target, form === 'outer-assignment' ? 'null' : 'empty');
+  json.fragment(NODE_END);
+}
+
+function writeNode({ form, item, assignment }: NodeParts, options: AnchorOptions): JsonWriter {
+  json.begin().fragment(MESSAGE);
+  if (item === undefined) json.fragment(NULL);
+  else writeMessage(item, item.data, 'empty');
+  json.fragment(ASSIGNMENT);
+  if (assignment === undefined) json.fragment(NULL);
+  else writeAssignment(assignment, form, options);
+  return json.fragment(NODE_END);
 }
 
 /**
@@ -88,32 +167,22 @@ function renderAssignment(item: DataItem, form: BundleForm, options: AnchorOptio
  * message's data becomes U+FFFD.
  */
 export function renderNode(parts: NodeParts, options: AnchorOptions = HIDDEN_ANCHOR): string {
-  const { form, item, assignment } = parts;
-  const message =
-    item === undefined
-      ? 'null'
-      : renderMessage(item, JSON.stringify(toText(item.data)), `"${toBase64Url(item.target)}"`);
-  const assigned = assignment === undefined ? 'null' : renderAssignment(assignment, form, options);
-  return `{"message":${message},"assignment":${assigned}}`;
+  return writeNode(parts, options).takeText();
+}
+
+/** The same as UTF-8: what pages serve is made without a text in between. */
+export function renderNodeBytes(parts: NodeParts, options: AnchorOptions = HIDDEN_ANCHOR): Buffer {
+  return writeNode(parts, options).takeBytes();
 }
 
 /** A process's data is shown whole or not at all; a process without an assignment never showed any. */
-function renderProcessText({ item, assignment }: ProcessParts): string {
-  const shown = assignment !== undefined && isUtf8(item.data);
-  return shown ? JSON.stringify(toText(item.data)) : 'null';
+function shownData({ item, assignment }: ProcessParts): Uint8Array | undefined {
+  return assignment !== undefined && isUtf8(item.data) ? item.data : undefined;
 }
 
-function renderProcessTarget(item: DataItem): string {
-  return item.target.length === 0 ? 'null' : `"${toBase64Url(item.target)}"`;
-}
-
-function renderOwnAssignment(
-  assignment: DataItem | undefined,
-  options: AnchorOptions = HIDDEN_ANCHOR,
-): string {
-  return assignment === undefined
-    ? 'null'
-    : renderAssignment(assignment, 'inner-assignment', options);
+function writeOwnAssignment(assignment: DataItem | undefined, options: AnchorOptions): void {
+  if (assignment === undefined) json.fragment(NULL);
+  else writeAssignment(assignment, 'inner-assignment', options);
 }
 
 /** The node of a process itself, as the first edge of its pages has it: `{"message":…,"assignment":…}`. */
@@ -121,20 +190,44 @@ export function renderProcessNode(
   parts: ProcessParts,
   options: AnchorOptions = HIDDEN_ANCHOR,
 ): string {
-  const { item, assignment } = parts;
-  const message = renderMessage(item, renderProcessText(parts), renderProcessTarget(item));
-  return `{"message":${message},"assignment":${renderOwnAssignment(assignment, options)}}`;
+  json.begin().fragment(MESSAGE);
+  writeMessage(parts.item, shownData(parts), 'null');
+  json.fragment(ASSIGNMENT);
+  writeOwnAssignment(parts.assignment, options);
+  return json.fragment(NODE_END).takeText();
+}
+
+function writeProcessRecord(parts: ProcessRecordParts): void {
+  const { item, blockHeight, timestamp } = parts;
+  const block = formatBlockHeight(blockHeight);
+  json.ascii(`{"process_id":"${item.id}","block":"${block}","owner":`);
+  json.fragment(owners.find(item.owner)).fragment(TAGS);
+  writeTags(item);
+  json.ascii(`,"timestamp":${timestamp},"data":`);
+  const data = shownData(parts);
+  if (data === undefined) json.fragment(NULL);
+  else writeText(data);
+  json.ascii(',"anchor":');
+  writeAnchor(item.anchor);
+  json.fragment(SIGNATURE).base64Url(item.signature).ascii('","target":');
+  writeTarget(item.target, 'null');
+  json.fragment(NODE_END);
 }
 
 /** The process record, `GET /processes/{id}`. */
 export function renderProcessRecord(parts: ProcessRecordParts): string {
-  const { item, blockHeight, timestamp } = parts;
-  return `{"process_id":"${item.id}","block":"${formatBlockHeight(blockHeight)}","owner":${renderOwner(item)},"tags":${renderTags(item.tags)},"timestamp":${timestamp},"data":${renderProcessText(parts)},"anchor":${renderAnchor(item.anchor)},"signature":"${toBase64Url(item.signature)}","target":${renderProcessTarget(item)}}`;
+  json.begin();
+  writeProcessRecord(parts);
+  return json.takeText();
 }
 
 /** What the column `process_data` holds: the process record and its assignment, `{"process":…,"assignment":…}`. */
 export function renderProcessData(parts: ProcessRecordParts): string {
-  return `{"process":${renderProcessRecord(parts)},"assignment":${renderOwnAssignment(parts.assignment)}}`;
+  json.begin().ascii('{"process":');
+  writeProcessRecord(parts);
+  json.fragment(ASSIGNMENT);
+  writeOwnAssignment(parts.assignment, HIDDEN_ANCHOR);
+  return json.fragment(NODE_END).takeText();
 }
 
 /**

@@ -11,7 +11,7 @@ import { parseDataItem, type DataItem } from '../../protocol/data-item.js';
 import { parseId, type Id } from '../../protocol/ids.js';
 import { findTag } from '../../protocol/tags.js';
 import {
-  renderNode,
+  renderNodeBytes,
   renderProcessNode,
   renderProcessRecord,
   type ProcessParts,
@@ -214,7 +214,7 @@ const NO_ROW: HeadRow = {
 export function entryOfRow(row: MessageRow, options: { readonly showAnchor: boolean }): LogEntry {
   const { process_id: processId, epoch, nonce } = row;
   return readableEntry({ processId, epoch, nonce }, () => {
-    const node = Buffer.from(renderNode(bundleOfRow(row), options));
+    const node = renderNodeBytes(bundleOfRow(row), options);
     return { epoch, nonce, timestamp: parseInt8(row.timestamp), node };
   });
 }
