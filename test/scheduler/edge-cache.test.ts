@@ -56,8 +56,8 @@ class Bench {
     if (process === undefined) throw new Error('no such process in the fake');
     const wanted = { by: 'nonce', from: undefined, to: undefined, limit: 100, showAnchor: false };
     const parts: Buffer[] = [];
-    for await (const { bytes } of readPage(process, { ...wanted, ...query } as PageQuery)) {
-      parts.push(Buffer.from(bytes));
+    for await (const { chunks } of readPage(process, { ...wanted, ...query } as PageQuery)) {
+      parts.push(Buffer.concat(chunks));
     }
     const text = Buffer.concat(parts).toString();
     const page = JSON.parse(text) as {
@@ -102,7 +102,9 @@ describe('scheduler/edge-cache', () => {
     const memories: Set<unknown>[] = [];
     for (let i = 0; i < 2; i += 1) {
       const seen = new Set<unknown>();
-      for await (const { bytes } of readPage(process, query)) seen.add(bytes.buffer);
+      for await (const { chunks } of readPage(process, query)) {
+        for (const { buffer } of chunks) seen.add(buffer);
+      }
       memories.push(seen);
     }
     const shared = [...(memories[1] ?? [])].filter((memory) => memories[0]?.has(memory));
@@ -178,7 +180,7 @@ describe('scheduler/edge-cache', () => {
     for (let part = 0; part < 3; part += 1) await gone.next();
     await gone.return();
     const parts: Buffer[] = [];
-    for await (const { bytes } of readPage(process, query)) parts.push(bytes);
+    for await (const { chunks } of readPage(process, query)) parts.push(...chunks);
     expect(JSON.parse(Buffer.concat(parts).toString())).to.have.nested.property('edges.length', 4);
   });
 

@@ -51,8 +51,10 @@ async function readParts(
 
 async function readJson(...args: Parameters<typeof readParts>): Promise<PageJson> {
   const parts = await readParts(...args);
-  return JSON.parse(Buffer.concat(parts.map((part) => part.bytes)).toString()) as PageJson;
+  return JSON.parse(Buffer.concat(parts.map((part) => bytesOf(part))).toString()) as PageJson;
 }
+
+const bytesOf = ({ chunks }: PagePart): Buffer => Buffer.concat(chunks);
 
 const cursors = (page: PageJson): string[] => page.edges.map((edge) => edge.cursor);
 
@@ -152,7 +154,7 @@ describe('scheduler/read-page', () => {
     for (const [name, query] of empty) {
       it(`hold no edges and no next page for ${name}`, async () => {
         const parts = await readParts(makeLog({ withAssignment: true }), query);
-        expect(parts.map((part) => part.bytes.toString())).to.deep.equal([
+        expect(parts.map((part) => bytesOf(part).toString())).to.deep.equal([
           '{"edges":[],"page_info":{"has_next_page":false}}',
         ]);
       });
@@ -192,7 +194,7 @@ describe('scheduler/read-page', () => {
   describe('the byte limit', () => {
     it('cuts a page short with has_next_page true, and the page stays within it', async () => {
       const whole = (await readParts(makeLog({ withAssignment: true }), {})).map(
-        (part) => part.bytes.length,
+        (part) => bytesOf(part).length,
       );
       const bytes = whole.reduce((a, b) => a + b, 0);
       const parts = await readParts(
@@ -200,7 +202,7 @@ describe('scheduler/read-page', () => {
         {},
         { pageBytesMax: bytes - 2 },
       );
-      const text = Buffer.concat(parts.map((part) => part.bytes)).toString();
+      const text = Buffer.concat(parts.map((part) => bytesOf(part))).toString();
       const page = JSON.parse(text) as PageJson;
       expect([page.edges.length, page.page_info.has_next_page]).to.deep.equal([9, true]);
       expect(Buffer.byteLength(text)).to.be.lessThan(bytes);
@@ -208,7 +210,7 @@ describe('scheduler/read-page', () => {
 
     it('leaves a page whole that just fits', async () => {
       const log = makeLog({ withAssignment: true });
-      const bytes = (await readParts(log, {})).reduce((sum, part) => sum + part.bytes.length, 0);
+      const bytes = (await readParts(log, {})).reduce((sum, part) => sum + bytesOf(part).length, 0);
       const page = await readJson(log, {}, { pageBytesMax: bytes + 1 });
       expect([page.edges.length, page.page_info.has_next_page]).to.deep.equal([10, false]);
     });
@@ -223,7 +225,7 @@ describe('scheduler/read-page', () => {
 
     it('counts what went out in earlier parts', async () => {
       const log = makeLog({ withAssignment: true });
-      const bytes = (await readParts(log, {})).reduce((sum, part) => sum + part.bytes.length, 0);
+      const bytes = (await readParts(log, {})).reduce((sum, part) => sum + bytesOf(part).length, 0);
       const page = await readJson(log, {}, { pageBytesMax: Math.ceil(bytes / 2), partBytes: 1 });
       expect(page.edges.length).to.be.within(4, 5);
       expect(page.page_info.has_next_page).to.equal(true);
@@ -233,12 +235,12 @@ describe('scheduler/read-page', () => {
   describe('parts', () => {
     it('join to the same page, whatever their size', async () => {
       const whole = Buffer.concat(
-        (await readParts(makeLog({ withAssignment: true }), {})).map((p) => p.bytes),
+        (await readParts(makeLog({ withAssignment: true }), {})).map((p) => bytesOf(p)),
       );
       for (const partBytes of [1, 150, 400, 10_000]) {
         const parts = await readParts(makeLog({ withAssignment: true }), {}, { partBytes });
         expect(
-          Buffer.concat(parts.map((part) => part.bytes)).equals(whole),
+          Buffer.concat(parts.map((part) => bytesOf(part))).equals(whole),
           `parts of ${partBytes}`,
         ).to.equal(true);
         expect(parts.map((part) => part.last).lastIndexOf(false), 'only the last is last').to.equal(
@@ -268,7 +270,7 @@ describe('scheduler/read-page', () => {
       const texts: string[] = [];
       let failure: unknown;
       try {
-        for await (const part of parts) texts.push(part.bytes.toString());
+        for await (const part of parts) texts.push(bytesOf(part).toString());
       } catch (error) {
         failure = error;
       }
@@ -319,7 +321,8 @@ describe('scheduler/read-page', () => {
       const page: Buffer[] = [];
       const process = log.processes.get(processId)!;
       const query = { ...ALL, by: 'nonce', from } as const;
-      for await (const { bytes } of makeReadPage(failing, LIMITS)(process, query)) page.push(bytes);
+      for await (const { chunks } of makeReadPage(failing, LIMITS)(process, query))
+        page.push(...chunks);
       return JSON.parse(Buffer.concat(page).toString()) as PageJson;
     };
     const page = await read(undefined);
@@ -332,7 +335,7 @@ describe('scheduler/read-page', () => {
     const { log, processId } = makeLog({ withAssignment: false, messages: 0 });
     const entry = log.addEntry(processId, 'm', { nonce: 0, dataBytes: 6 });
     const [part] = await readParts({ log, processId }, {});
-    expect(part?.bytes.toString()).to.equal(
+    expect(part && bytesOf(part).toString()).to.equal(
       `{"edges":[{"node":${Buffer.from(entry.node).toString()},"cursor":"1000"}],"page_info":{"has_next_page":false}}`,
     );
   });

@@ -56,8 +56,8 @@ function randomBytes(count: number): Uint8Array {
 }
 
 const OWNER = randomBytes(512);
-/** An Ethereum user's item of 300 bytes of data: with its assignment and wrapper a bundle of about 3 KB. */
-const USER = randomBytes(65);
+/** Items of 300 bytes of data from Arweave wallets: 4.1 KB of JSON for each entry, so that a page of 1000 has 4.1 MB. */
+const USERS = Array.from({ length: 256 }, () => randomBytes(512));
 const DATA_BYTES = 225;
 const HEIGHT = 1_500_000;
 const FIRST_TIME = 1_700_000_000_000;
@@ -193,9 +193,9 @@ function wrap(
 function randomItem(target: Id | undefined, type: 'Process' | 'Message'): DataItem {
   const bytes = encodeDataItem(
     {
-      signatureType: 3,
-      signature: randomBytes(65),
-      owner: USER,
+      signatureType: 1,
+      signature: randomBytes(512),
+      owner: USERS[randomBytes(1)[0] ?? 0] ?? OWNER,
       target: target === undefined ? undefined : idToBytes(target),
       anchor: undefined,
       tags: [

@@ -144,7 +144,8 @@ function logName(processId: Id, by: CursorKind): string {
 }
 
 function sizeOf({ bytes, cursors }: EdgeBlock): number {
-  return bytes.length + BLOCK_OVERHEAD_BYTES + cursors.length * EDGE_OVERHEAD_BYTES;
+  // It may be a view of more, all of which it keeps in memory.
+  return bytes.buffer.byteLength + BLOCK_OVERHEAD_BYTES + cursors.length * EDGE_OVERHEAD_BYTES;
 }
 
 /** The lowest index at which `holds`, which is false up to somewhere and true from there on; `length` where it never is. */

@@ -1,10 +1,10 @@
-import type { EdgeBlock, CursorKind, FoundEdges } from './edge-cache.js';
+import { EDGE_HEAD, edgeTail } from '../protocol/edge.js';
+import type { CursorKind, EdgeBlock, FoundEdges } from './edge-cache.js';
 import type { LogEntry } from './ports.js';
 
 const PAGE_HEAD = '{"edges":[';
-const NODE_HEAD = Buffer.from(',{"node":', 'latin1');
-const CURSOR_HEAD = ',"cursor":"';
-const EDGE_TAIL = '"}';
+/** Smaller chunks are joined with their small neighbours, so that a page is not written in a thousand pieces. */
+const CHUNK_BYTES_MIN = 16_384;
 
 function pageTail(hasNextPage: boolean): string {
   return `],"page_info":{"has_next_page":${hasNextPage}}}`;
@@ -28,7 +28,7 @@ export interface PageBounds {
 
 /**
  * The JSON of a page in the making: nodes are copied once, from the store's bytes to the part, and never parsed; edges that are
- * in memory are not copied at all. Edges begin with a comma, which the page's first one loses.
+ * in memory, or that the store has as such, are not copied at all. Edges begin with a comma, which the page's first one loses.
  */
 export class PageEdges {
   readonly #bounds: PageBounds;
@@ -114,22 +114,35 @@ export class PageEdges {
     return taken;
   }
 
-  /** Makes bytes of the entries that were added; undefined when none were. `after` is the cursor before them. */
-  render(after: number): EdgeBlock | undefined {
-    const last = this.#entries.at(-1);
-    if (last === undefined) return undefined;
-    const { epoch, nonce } = last;
-    const edges = renderEdges(this.#entries, this.#cursors);
-    const block = { ...edges, after, cursors: this.#cursors, last: { epoch, nonce } };
+  /** Makes blocks of the entries that were added. `after` is the cursor before them. */
+  render(after: number): readonly EdgeBlock[] {
+    const blocks: EdgeBlock[] = [];
+    let before = after;
+    for (let at = 0; at < this.#entries.length;) {
+      const end = this.#endOfRun(at);
+      const entries = this.#entries.slice(at, end);
+      const cursors = this.#cursors.slice(at, end);
+      const edges = this.#isReady(at) ? viewEdges(entries) : renderEdges(entries, cursors);
+      const [last] = entries.slice(-1);
+      if (last === undefined) break;
+      blocks.push({
+        ...edges,
+        after: before,
+        cursors,
+        last: { epoch: last.epoch, nonce: last.nonce },
+      });
+      this.#addChunk(edges.bytes);
+      before = cursors.at(-1) ?? before;
+      at = end;
+    }
     this.#entries = [];
     this.#cursors = [];
     this.#entryBytes = 0;
-    this.#addChunk(block.bytes);
-    return block;
+    return blocks;
   }
 
   /** What was rendered and not taken yet. */
-  take(tail = ''): Buffer {
+  take(tail = ''): readonly Buffer[] {
     const chunks = this.#chunks;
     this.#chunks = [];
     this.#chunkBytes = 0;
@@ -140,13 +153,30 @@ export class PageEdges {
       chunks.unshift(Buffer.from(PAGE_HEAD, 'latin1'));
     }
     if (tail !== '') chunks.push(Buffer.from(tail, 'latin1'));
-    const [only] = chunks;
-    return chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
+    return joinSmall(chunks);
   }
 
   /** The rest, and the end of the page. */
-  finish(hasNextPage: boolean): Buffer {
+  finish(hasNextPage: boolean): readonly Buffer[] {
     return this.take(pageTail(hasNextPage));
+  }
+
+  /** The end of the entries from `begin` on that are made bytes in the same way: as one view of stored edges, or anew. */
+  #endOfRun(begin: number): number {
+    const isReady = this.#isReady(begin);
+    for (let at = begin + 1; at < this.#entries.length; at += 1) {
+      if (this.#isReady(at) !== isReady) return at;
+      if (isReady && !isNeighbour(this.#entries[at - 1], this.#entries[at])) return at;
+    }
+    return this.#entries.length;
+  }
+
+  /** True when the store has the edge as this page shows it. */
+  #isReady(at: number): boolean {
+    const entry = this.#entries[at];
+    return (
+      this.#bounds.by === 'nonce' && entry?.edge !== undefined && this.#cursors[at] === entry.nonce
+    );
   }
 
   #addChunk(chunk: Buffer): void {
@@ -178,22 +208,18 @@ export function placeOf(entry: LogEntry, by: CursorKind): number {
 }
 
 function edgeBytes(entry: LogEntry, cursor: number): number {
-  return (
-    NODE_HEAD.length +
-    entry.node.length +
-    CURSOR_HEAD.length +
-    String(cursor).length +
-    EDGE_TAIL.length
-  );
+  return EDGE_HEAD.length + entry.node.length + edgeTail(cursor).length;
 }
 
-function renderEdges(
-  entries: readonly LogEntry[],
-  cursors: readonly number[],
-): { bytes: Buffer; ends: readonly number[] } {
-  const tails = cursors.map((cursor) => `${CURSOR_HEAD}${cursor}${EDGE_TAIL}`);
+interface Edges {
+  readonly bytes: Buffer;
+  readonly ends: readonly number[];
+}
+
+function renderEdges(entries: readonly LogEntry[], cursors: readonly number[]): Edges {
+  const tails = cursors.map(edgeTail);
   const size = entries.reduce(
-    (sum, { node }, index) => sum + NODE_HEAD.length + node.length + (tails[index]?.length ?? 0),
+    (sum, { node }, index) => sum + EDGE_HEAD.length + node.length + (tails[index]?.length ?? 0),
     0,
   );
   // Not part of Buffer's pool, which one small block would keep in memory as a whole.
@@ -201,11 +227,44 @@ function renderEdges(
   const ends: number[] = [];
   let at = 0;
   for (const [index, { node }] of entries.entries()) {
-    bytes.set(NODE_HEAD, at);
-    bytes.set(node, at + NODE_HEAD.length);
-    at += NODE_HEAD.length + node.length;
+    bytes.set(EDGE_HEAD, at);
+    bytes.set(node, at + EDGE_HEAD.length);
+    at += EDGE_HEAD.length + node.length;
     at += bytes.write(tails[index] ?? '', at, 'latin1');
     ends.push(at);
   }
   return { bytes, ends };
+}
+
+/** Edges that lie one behind the other, as they are. */
+function viewEdges(entries: readonly LogEntry[]): Edges {
+  const ends: number[] = [];
+  let size = 0;
+  for (const { edge } of entries) {
+    size += edge?.length ?? 0;
+    ends.push(size);
+  }
+  const first = entries[0]?.edge;
+  const bytes = first && Buffer.from(first.buffer, first.byteOffset, size);
+  return { bytes: bytes ?? Buffer.alloc(0), ends };
+}
+
+function isNeighbour(one: LogEntry | undefined, next: LogEntry | undefined): boolean {
+  const [edge, other] = [one?.edge, next?.edge];
+  if (edge === undefined || other?.buffer !== edge.buffer) return false;
+  return edge.byteOffset + edge.length === other.byteOffset;
+}
+
+function joinSmall(chunks: readonly Buffer[]): readonly Buffer[] {
+  const joined: Buffer[] = [];
+  for (let at = 0; at < chunks.length;) {
+    let end = at + 1;
+    const isSmall = (index: number): boolean => (chunks[index]?.length ?? 0) < CHUNK_BYTES_MIN;
+    while (end < chunks.length && isSmall(at) && isSmall(end)) end += 1;
+    const run = chunks.slice(at, end);
+    const [only] = run;
+    joined.push(run.length === 1 && only !== undefined ? only : Buffer.concat(run));
+    at = end;
+  }
+  return joined;
 }

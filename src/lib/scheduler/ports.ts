@@ -201,6 +201,8 @@ export interface LogEntry {
   readonly timestamp: number;
   /** The node's JSON, UTF-8: `{"message":…,"assignment":…}`. */
   readonly node: Uint8Array;
+  /** The whole edge with the nonce as cursor (protocol/edge.ts), where a store has it; neighbours may lie in one buffer. */
+  readonly edge?: Uint8Array | undefined;
 }
 
 /** A process as the reads need it. */

@@ -34,7 +34,8 @@ export interface PageLimits {
 
 /** A part of a page's JSON. All parts joined are the page; only the last one makes it complete. */
 export interface PagePart {
-  readonly bytes: Buffer;
+  /** Not to be changed: others may be given the same memory. */
+  readonly chunks: readonly Buffer[];
   readonly last: boolean;
   /** Edges so far. */
   readonly edges: number;
@@ -69,7 +70,7 @@ export function makeReadPage(reader: PageReader, limits: PageLimits): ReadPage {
     const { by, to, limit } = query;
     const page = new PageEdges({ by, to, limit, bytesMax: limits.pageBytesMax });
     if (isEmptyRange(process, query)) {
-      yield { bytes: page.finish(false), last: true, edges: 0 };
+      yield { chunks: page.finish(false), last: true, edges: 0 };
       return;
     }
     if (process.entry !== undefined && holdsProcess(process.entry, query)) {
@@ -78,7 +79,7 @@ export function makeReadPage(reader: PageReader, limits: PageLimits): ReadPage {
     const making: Making = { kept, reader, process, query, page, partBytes: limits.partBytes };
     const known = query.showAnchor ? undefined : yield* addKnown(making);
     const hasNextPage = known?.hasNextPage ?? (yield* addStored(making, known?.from));
-    yield { bytes: page.finish(hasNextPage), last: true, edges: page.count };
+    yield { chunks: page.finish(hasNextPage), last: true, edges: page.count };
   };
 }
 
@@ -112,7 +113,7 @@ async function* addKnown(making: Making): AsyncGenerator<PagePart, Known> {
     from = found.block.cursors.at(-1);
     ({ last } = found.block);
     if (page.pendingBytes >= partBytes) {
-      yield { bytes: page.take(), last: false, edges: page.count };
+      yield { chunks: page.take(), last: false, edges: page.count };
     }
   }
   return (await endsHere(reader, { processId, by: query.by, from }, last))
@@ -157,7 +158,7 @@ async function* addStored(
         page.add(entry);
         if (page.pendingBytes >= partBytes) {
           learned.add(page.render(learned.after));
-          yield { bytes: page.take(), last: false, edges: page.count };
+          yield { chunks: page.take(), last: false, edges: page.count };
         }
       }
     }
@@ -177,7 +178,7 @@ async function* addStored(
 class Learned {
   readonly #making: Making;
   #after: number;
-  #block: EdgeBlock | undefined;
+  #blocks: readonly EdgeBlock[] = [];
   #previous: LogEntry | undefined;
   #isInOrder = true;
 
@@ -201,17 +202,17 @@ class Learned {
     else this.#making.kept.refuse(this.#making.process.processId);
   }
 
-  /** Takes the next block; the one before it is kept already. */
-  add(block: EdgeBlock | undefined): void {
-    this.#block = block;
-    this.#after = block?.cursors.at(-1) ?? this.#after;
+  /** Takes the next blocks; those before them are kept already. */
+  add(blocks: readonly EdgeBlock[]): void {
+    this.#blocks = blocks;
+    this.#after = blocks.at(-1)?.cursors.at(-1) ?? this.#after;
   }
 
   keep(): void {
     const { kept, process, query } = this.#making;
-    if (this.#block === undefined || !this.#isInOrder || query.showAnchor) return;
-    kept.keep(process.processId, query.by, this.#block);
-    this.#block = undefined;
+    if (!this.#isInOrder || query.showAnchor) return;
+    for (const block of this.#blocks) kept.keep(process.processId, query.by, block);
+    this.#blocks = [];
   }
 }
 

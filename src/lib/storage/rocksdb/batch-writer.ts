@@ -20,13 +20,13 @@ import {
   spawnKey,
   timeKey,
 } from './keys.js';
+import { NodeDraft } from './node-draft.js';
 import { OutboxDraft } from './outbox-draft.js';
 import {
   decodeCounters,
   decodeHead,
   encodeCounters,
   encodeHead,
-  encodeNode,
   encodePlaces,
   encodeSpawn,
   isSameHead,
@@ -46,6 +46,7 @@ const NOTHING = new Uint8Array(0);
 /** What a batch will have changed once it is written. */
 interface Draft {
   readonly puts: BatchPuts;
+  readonly nodes: NodeDraft;
   readonly outbox: OutboxDraft;
   readonly deepHashes: DeepHashDraft;
   readonly disk: DiskDraft;
@@ -81,12 +82,14 @@ export class BatchWriter {
    */
   async write(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]> {
     const puts = new BatchPuts(this.#database);
+    const nodes = new NodeDraft(this.#database, puts);
     const outbox = new OutboxDraft(this.#database, puts, this.#counters);
     const draft: Draft = {
       puts,
+      nodes,
       outbox,
       deepHashes: new DeepHashDraft(this.#database, puts),
-      disk: new DiskDraft(this.#database, puts),
+      disk: new DiskDraft(this.#database, puts, nodes),
       heads: new Map(),
       copied: new Set(),
       messages: new Set(),
@@ -94,6 +97,7 @@ export class BatchWriter {
       sync: false,
     };
     const answers = requests.map((request) => this.#draw(draft, request));
+    nodes.finish();
     if (puts.isEmpty) {
       await puts.drop();
       return answers;
@@ -150,7 +154,10 @@ export class BatchWriter {
     if (draft.heads.has(processId) || draft.copied.has(processId)) {
       return { kind: 'copy', status: 'again' };
     }
-    const { answer, head } = drawCopy({ database: this.#database, puts: draft.puts }, request);
+    const { answer, head } = drawCopy(
+      { database: this.#database, puts: draft.puts, nodes: draft.nodes },
+      request,
+    );
     draft.copied.add(processId);
     if (head !== undefined) draft.heads.set(processId, head);
     if (answer.status === 'written') draft.sync = true;
@@ -253,7 +260,7 @@ export class BatchWriter {
         timestamp: head.timestamp,
       };
       const key = entryKey(place);
-      draft.puts.put('nodes', key, encodeNode(place, entry.json));
+      draft.nodes.put(place, entry.json, { isAtHead: true });
       draft.puts.put('bundles', key, entry.bundle);
       draft.puts.put('default', timeKey(place, place.timestamp), NOTHING);
       const places = encodePlaces([place]);

@@ -2,6 +2,7 @@ import type { Id } from '../../protocol/ids.js';
 import type { Head } from '../../scheduler/ports.js';
 import type { BatchPuts } from './batch-puts.js';
 import type { Database } from './database.js';
+import type { NodeDraft } from './node-draft.js';
 import {
   assignDigest,
   assignKey,
@@ -19,7 +20,6 @@ import {
   decodeNode,
   decodePlaces,
   encodeHead,
-  encodeNode,
   encodePlaces,
   encodeSpawn,
   type Placed,
@@ -42,17 +42,17 @@ interface Drawn {
  * @returns the answer, and the head of the process when it was moved
  */
 export function drawCopy(
-  { database, puts }: { readonly database: Database; readonly puts: BatchPuts },
+  target: Target,
   {
     process,
     messages,
   }: { readonly process: CopiedProcess; readonly messages: readonly CopiedMessage[] },
 ): { readonly answer: CopyAnswer; readonly head: Head | undefined } {
+  const { database, puts } = target;
   const drawn: Drawn = { puts: [], places: new Map() };
   const { processId } = process;
   const refusal =
-    drawProcess({ database, puts }, process, drawn) ??
-    drawMessages({ database, puts }, { processId, messages }, drawn);
+    drawProcess(target, process, drawn) ?? drawMessages(target, { processId, messages }, drawn);
   if (refusal !== undefined) {
     return { answer: { kind: 'copy', status: 'refused', reason: refusal }, head: undefined };
   }
@@ -71,6 +71,7 @@ export function drawCopy(
 interface Target {
   readonly database: Database;
   readonly puts: BatchPuts;
+  readonly nodes: NodeDraft;
 }
 
 function drawProcess(
@@ -163,7 +164,7 @@ function readPlace(
 const PLACE_ROWS_MAX = 1000;
 
 function drawEntry(
-  { database, puts }: Target,
+  { database, puts, nodes }: Target,
   {
     processId,
     message,
@@ -177,7 +178,7 @@ function drawEntry(
   const key = entryKey(place);
   if (isMessage) placesOf(database, messageId, drawn).push(place);
   drawn.puts.push(() => {
-    puts.put('nodes', key, encodeNode(place, json));
+    nodes.put(place, json, { isAtHead: false });
     puts.put('bundles', key, bundle);
     puts.put('default', timeKey(place, timestamp), NOTHING);
     if (assignmentId === undefined) return;

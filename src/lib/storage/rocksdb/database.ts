@@ -150,6 +150,37 @@ export class Database {
   }
 
   /**
+   * Reads the same rows piece by piece, the next one while the one before it is used: all of them are read, whether or not
+   * anybody waits for them. Each piece ends with the row that takes it over `range.highWaterMarkBytes`; behind the end they are
+   * empty.
+   *
+   * @throws SuError `store-unavailable`, from the pieces
+   */
+  readAhead(
+    column: ColumnName,
+    range: Omit<IteratorOptions, 'column'> & { readonly limit: number },
+    pieces: number,
+  ): readonly Promise<readonly (readonly [key: Buffer, value: Buffer])[]>[] {
+    this.#assertOpen();
+    const iterator = this.#rocks.iterator({ ...range, column: this.#column(column) });
+    const read: Promise<readonly (readonly [key: Buffer, value: Buffer])[]>[] = [];
+    let before: Promise<unknown> = Promise.resolve();
+    for (let piece = 0; piece < pieces; piece += 1) {
+      const rows = before
+        .then(() => iterator.nextv(range.limit))
+        .catch((cause: unknown) => {
+          throw toReadError(cause);
+        });
+      read.push(rows);
+      before = rows;
+    }
+    // A failed piece is its reader's to report; the iterator is closed in any case.
+    void before.catch(() => undefined).then(() => iterator.close());
+    for (const rows of read) rows.catch(() => undefined);
+    return read;
+  }
+
+  /**
    * Reads a few rows in key order; blocks this thread, as `read` does. For one or two rows, or off the event loop.
    *
    * @throws SuError `store-unavailable`

@@ -1,16 +1,16 @@
 import type { StoredMessage } from '../../migrator/ports.js';
 import { parseMessageBundle, type StoredBundle } from '../../protocol/bundle.js';
 import { renderNode } from '../../protocol/wire.js';
-import { decodeNode } from './rows.js';
+import type { StoredNode } from './rows.js';
 
 /** What of a row of the database is not on the disk as it should be, undefined when all is right. */
 export function compareStoredRow(
   row: StoredMessage,
-  stored: { readonly node: Buffer | undefined; readonly bundle: Buffer | undefined },
+  stored: { readonly node: StoredNode | undefined; readonly bundle: Buffer | undefined },
 ): string | undefined {
   const name = `row ${row.rank} (process ${row.processId}, nonce ${row.nonce})`;
-  if (stored.node === undefined) return `${name} is not on the disk`;
-  const node = decodeNode(stored.node);
+  const { node } = stored;
+  if (node === undefined) return `${name} is not on the disk`;
   if (node.timestamp !== row.timestamp) return `${name} has another timestamp on the disk`;
   if (stored.bundle === undefined) {
     // A bundle that cannot be read is left to the database.

@@ -28,7 +28,8 @@ import {
   watermarkKey,
 } from './keys.js';
 import { RocksdbLogReader } from './log-reader.js';
-import { decodePlaces } from './rows.js';
+import { decodeNode, decodePlaces } from './rows.js';
+import { withStretched } from './stretch.js';
 
 /** Beside the spans in `default`: a key of the same letter that no row id makes. */
 const IDENTITY_KEY = Buffer.from('kidentity', 'latin1');
@@ -138,7 +139,14 @@ class RocksdbDiskCopy implements DiskCopy {
   async compareRows(rows: readonly StoredMessage[]): Promise<readonly string[]> {
     const database = await this.#engine.database();
     const keys = rows.map((row) => entryKey({ ...row, suffix: row.rank }));
-    const nodes = database.readMany('nodes', keys);
+    const values = database.readMany('nodes', keys);
+    const nodes = withStretched(
+      database,
+      rows.map(({ processId }, index) => {
+        const value = values[index];
+        return value && { ...decodeNode(value), processId };
+      }),
+    );
     const bundles = database.readMany('bundles', keys);
     return rows.flatMap((row, index) => {
       const fault = compareStoredRow(row, { node: nodes[index], bundle: bundles[index] });

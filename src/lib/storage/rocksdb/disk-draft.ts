@@ -18,12 +18,21 @@ import type {
 import { drawDiskRow, joinPlaces } from './disk-row-puts.js';
 import { comparePlaces, decodeWatermark, encodeRowId, encodeWatermark } from './disk-rows.js';
 import { settleWatermark } from './disk-settle.js';
-import { headKey, messageKey, processKey, spanKey, spawnKey, watermarkKey } from './keys.js';
+import {
+  headKey,
+  messageKey,
+  processKey,
+  readId,
+  spanKey,
+  spawnKey,
+  watermarkKey,
+} from './keys.js';
+import type { NodeDraft } from './node-draft.js';
 import { renderProcessTexts } from './pack-runs.js';
 import {
+  decodeNode,
   decodePlaces,
   encodeHead,
-  encodeNode,
   encodePlaces,
   encodeProcessTexts,
   encodeSpawn,
@@ -38,13 +47,15 @@ import {
 export class DiskDraft {
   readonly #database: Database;
   readonly #puts: BatchPuts;
+  readonly #nodes: NodeDraft;
   /** What the database does not show yet. */
   readonly #watermarks = new Map<Id, CopyWatermark | undefined>();
   readonly #places = new Map<Id, Uint8Array>();
 
-  constructor(database: Database, puts: BatchPuts) {
+  constructor(database: Database, puts: BatchPuts, nodes: NodeDraft) {
     this.#database = database;
     this.#puts = puts;
+    this.#nodes = nodes;
   }
 
   draw(request: DiskRequest): DiskAnswer {
@@ -55,6 +66,7 @@ export class DiskDraft {
         this.#settle(request.processId, request.below);
         return { kind: 'disk-settle' };
       case 'disk-forget': {
+        this.#nodes.forget(request.processId);
         const done = forgetLog(this.#database, this.#puts, request.processId);
         this.#watermarks.set(request.processId, undefined);
         return { kind: 'disk-forget', done };
@@ -96,7 +108,10 @@ export class DiskDraft {
   #drawPacked(packed: PackedPuts): void {
     const places: (readonly [id: Id, key: Uint8Array, value: Uint8Array])[] = [];
     readPacked(packed, {
-      put: (column, key, value) => this.#puts.put(column, key, value),
+      put: (column, key, value) => {
+        if (column === 'nodes') this.#putNode(key, value);
+        else this.#puts.put(column, key, value);
+      },
       putMessagePlaces: (key, value) => {
         places.push([idFromBytes(key.subarray(1)), key, value]);
       },
@@ -113,12 +128,16 @@ export class DiskDraft {
     }
   }
 
+  #putNode(key: Uint8Array, value: Uint8Array): void {
+    const { json, ...place } = decodeNode(asBuffer(value));
+    this.#nodes.put({ ...place, processId: readId(asBuffer(key), 0) }, json, { isAtHead: false });
+  }
+
   #drawRow(row: DiskRow): void {
     drawDiskRow(row, {
       put: (column, key, value) => this.#puts.put(column, key, value),
-      putNode: (key, place, json) => {
-        const text = json === undefined ? undefined : Buffer.from(json, 'utf8');
-        this.#puts.put('nodes', key, encodeNode(place, text));
+      putNode: (_key, place, json) => {
+        this.#nodes.put(place, json, { isAtHead: false });
       },
       putMessagePlace: (messageId, place) => {
         const known = this.#places.get(messageId);
@@ -188,7 +207,11 @@ export class DiskDraft {
 }
 
 function readPlaces(value: Uint8Array): readonly Placed[] {
-  return decodePlaces(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
+  return decodePlaces(asBuffer(value));
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function isAt(one: LogPlace, other: LogPlace): boolean {

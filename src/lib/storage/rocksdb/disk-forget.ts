@@ -13,10 +13,12 @@ import {
   placeOfEntryKey,
   processKey,
   spawnKey,
+  stretchKey,
   timeKey,
   watermarkKey,
 } from './keys.js';
 import { decodeNode, decodePlaces, encodePlaces } from './rows.js';
+import { firstOfStretch } from './stretch.js';
 
 const ENTRIES_A_BATCH = 500;
 
@@ -38,6 +40,7 @@ export function forgetLog(database: Database, puts: BatchPuts, processId: Id): b
     const { timestamp, suffix } = decodeNode(value);
     const place = { processId, ...placeOfEntryKey(key), suffix };
     puts.remove('nodes', key);
+    puts.remove('nodes', stretchKey({ ...place, nonce: firstOfStretch(place.nonce) }));
     puts.remove('bundles', key);
     puts.remove('default', timeKey(place, timestamp));
     const bundle = bundles[index];

@@ -14,8 +14,6 @@ import { encodePlaces, NODE_FIXED_BYTES, writeNodeHead, type Placed } from './ro
 /** What stands in the table for the places of a message, which the writer joins with those that are stored. */
 const MESSAGE_PLACES = COLUMN_NAMES.length;
 const NUMBERS_A_PUT = 3;
-/** A character of a JavaScript string has three bytes of UTF-8 at most. */
-const CHARACTER_BYTES_MAX = 3;
 
 /** Calls back for each put, in order; the bytes are views. */
 export function readPacked(
@@ -73,15 +71,15 @@ class Pack implements RowPuts {
     this.#add(COLUMN_NAMES.indexOf(column), key, value);
   }
 
-  putNode(key: Uint8Array, place: Placed, json: string | undefined): void {
-    const isStored = json !== undefined;
-    this.#reserve(key.length + NODE_FIXED_BYTES + CHARACTER_BYTES_MAX * (json?.length ?? 0));
-    const begin = this.#size + key.length;
+  putNode(key: Uint8Array, place: Placed, json: Uint8Array | undefined): void {
+    const bytes = NODE_FIXED_BYTES + (json?.length ?? 0);
+    this.#reserve(key.length + bytes);
     this.#bytes.set(key, this.#size);
-    const text = writeNodeHead(this.#bytes, { place, isStored }, begin);
-    const end = isStored ? text + this.#bytes.write(json, text, 'utf8') : text;
-    this.#lengths.push(COLUMN_NAMES.indexOf('nodes'), key.length, end - begin);
-    this.#size = end;
+    const begin = this.#size + key.length;
+    const text = writeNodeHead(this.#bytes, { place, isStored: json !== undefined }, begin);
+    if (json !== undefined) this.#bytes.set(json, text);
+    this.#lengths.push(COLUMN_NAMES.indexOf('nodes'), key.length, bytes);
+    this.#size = begin + bytes;
   }
 
   putMessagePlace(messageId: Id, place: Placed): void {

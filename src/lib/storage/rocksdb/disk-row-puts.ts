@@ -1,7 +1,7 @@
 import { readAssignment, type AssignmentFields } from '../../protocol/assignment.js';
 import { parseMessageBundle, type StoredBundle } from '../../protocol/bundle.js';
 import { idToBytes, type Id } from '../../protocol/ids.js';
-import { renderNode } from '../../protocol/wire.js';
+import { renderNodeBytes } from '../../protocol/wire.js';
 import type { DiskRow } from './disk-request.js';
 import { comparePlaces } from './disk-rows.js';
 import {
@@ -25,8 +25,8 @@ const COPIED_JSON_BYTES_MAX = 2 * STORED_JSON_BYTES_MAX;
 /** Takes what is stored of rows. */
 export interface RowPuts {
   put(column: ColumnName, key: Uint8Array, value: Uint8Array): void;
-  /** @param json undefined: it is rendered at each read */
-  putNode(key: Uint8Array, place: Placed, json: string | undefined): void;
+  /** @param json undefined: it is rendered at each read; it may be part of a larger buffer */
+  putNode(key: Uint8Array, place: Placed, json: Uint8Array | undefined): void;
   /** A message may stand in an old log more than once: its places are joined. */
   putMessagePlace(messageId: Id, place: Placed): void;
 }
@@ -87,10 +87,10 @@ function readBundle(row: Omit<DiskRow, 'hashChain'>): StoredBundle | undefined {
 }
 
 /** Undefined where it would be large: it is rendered when it is read. */
-function renderJson(parsed: StoredBundle): string | undefined {
+function renderJson(parsed: StoredBundle): Uint8Array | undefined {
   if ((parsed.item?.data.length ?? 0) > COPIED_JSON_BYTES_MAX) return undefined;
-  const json = renderNode(parsed, { showAnchor: false });
-  return Buffer.byteLength(json, 'utf8') > COPIED_JSON_BYTES_MAX ? undefined : json;
+  const json = renderNodeBytes(parsed);
+  return json.length > COPIED_JSON_BYTES_MAX ? undefined : json;
 }
 
 function fieldsOf(parsed: StoredBundle | undefined): AssignmentFields | undefined {

@@ -3,7 +3,7 @@ import { DamagedEntryError, invariant, isSuError } from '../../errors.js';
 import { parseMessageBundle, parseProcessBundle, readSpawnPlace } from '../../protocol/bundle.js';
 import type { Id } from '../../protocol/ids.js';
 import { LARGE_BUNDLE_BYTES, RenderThread, unwanted } from '../../protocol/render-thread.js';
-import { renderNode } from '../../protocol/wire.js';
+import { renderNodeBytes } from '../../protocol/wire.js';
 import type { LogEntry, ReadOptions } from '../../scheduler/ports.js';
 import type { Database } from './database.js';
 import type { Engine } from './engine.js';
@@ -74,19 +74,19 @@ export class EntryRenderer {
     location: StoredNode & Location,
     options: ShownOptions,
   ): Promise<Buffer> {
-    const { processId, epoch, nonce, json } = location;
+    const { processId, epoch, nonce, json, isInStretch } = location;
     const { showAnchor, isWanted } = options;
     const place = { processId, epoch, nonce };
     const key = entryKey(location);
-    // With its JSON stored the bundle is small.
-    let bundle =
-      json === undefined ? await this.#readLarge(key, isWanted) : database.read('bundles', key);
+    // With its JSON stored, here or in a stretch, the bundle is small.
+    const isLarge = json === undefined && !isInStretch;
+    let bundle = isLarge ? await this.#readLarge(key, isWanted) : database.read('bundles', key);
     if (bundle === undefined) {
       throw new DamagedEntryError('an entry of the log has no bundle', place);
     }
     try {
       if (bundle.length <= LARGE_BUNDLE_BYTES) {
-        return Buffer.from(renderNode(parseMessageBundle(bundle), { showAnchor }), 'utf8');
+        return renderNodeBytes(parseMessageBundle(bundle), { showAnchor });
       }
       const load = async (): Promise<Buffer> => {
         const found = bundle ?? (await this.#readLarge(key, isWanted));

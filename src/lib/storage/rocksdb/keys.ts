@@ -5,6 +5,7 @@ import { idFromBytes, idToBytes, sha256, type Id } from '../../protocol/ids.js';
  *
  * column `nodes`    process 01 epoch nonce suffix → an entry as pages show it (rows.ts)
  *                   process 00                    → a process as reads show it
+ *                   process 02 epoch nonce        → the JSON of a stretch of entries, the first of which this is (stretch.ts)
  * column `bundles`  the same keys                 → the stored bundle
  * column `default`  one letter and
  *   c                                  → counters of the outbox
@@ -208,6 +209,13 @@ export function placeOfEntryKey(key: Buffer): { epoch: number; nonce: number } {
     epoch: readLong(key, ID_BYTES + 1),
     nonce: readLong(key, ID_BYTES + 1 + LONG_BYTES),
   };
+}
+
+/** Key of the stretch that begins at a place. */
+export function stretchKey({ processId, epoch, nonce }: Omit<Location, 'suffix'>): Buffer {
+  const key = entryFloor(processId, epoch, nonce);
+  key[ID_BYTES] = 2;
+  return key;
 }
 
 /** The bounds of all entries of a process. */

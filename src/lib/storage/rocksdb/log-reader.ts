@@ -25,11 +25,11 @@ import {
   timeRange,
   type Location,
 } from './keys.js';
+import { NODE_PIECE_BYTES_MAX, NodeRange } from './node-range.js';
 import { decodeHead, decodeNode, decodePlaces, decodeSpawn, type StoredNode } from './rows.js';
 
-/** A piece of a range: so many entries, or the one that takes it over so many bytes. */
+/** Entries of a piece of a range. */
 const PIECE_ENTRIES_MAX = 1000;
-const PIECE_BYTES_MAX = 1024 * 1024;
 /** Entries that are rendered at one go, on the event loop: about 3 ms. */
 const RENDERED_ENTRIES_MAX = 100;
 
@@ -129,38 +129,40 @@ export class RocksdbLogReader implements LogReader {
     return undefined;
   }
 
-  /** One look at the database for each piece, so that a slow reader holds nothing open. */
+  /** One look at the database for each piece, so that a slow reader holds nothing open; the next one while a piece is sent. */
   async *#readSegment(
     query: RangeQuery,
     { gte, lt, times, first }: Segment,
     limit: number,
   ): AsyncGenerator<readonly LogEntry[]> {
     const { processId, showAnchor } = query;
+    const nodes = new NodeRange({ processId, gte, lt, withStretches: !showAnchor });
     let left = limit;
-    let from: { gte: Buffer } | { gt: Buffer } = { gte };
-    while (left > 0) {
-      const wanted = Math.min(left, showAnchor ? RENDERED_ENTRIES_MAX : PIECE_ENTRIES_MAX);
-      const range = {
-        ...from,
-        lt,
-        keys: false,
-        limit: wanted,
-        highWaterMarkBytes: PIECE_BYTES_MAX,
-      };
-      const rows = await (await this.#engine.database()).readRange('nodes', range);
-      const nodes = rows.map(([, value]) => decodeNode(value));
-      if (first !== undefined && 'gte' in from) assertFirst(first, nodes[0]);
-      const counting = times === undefined ? nodes : nodes.filter((node) => isWithin(times, node));
-      for await (const piece of this.#render(query, counting)) {
-        left -= piece.length;
-        yield piece;
-      }
-      const last = nodes.at(-1);
-      const bytes = rows.reduce((sum, [, value]) => sum + value.length, 0);
-      const isEnd = rows.length < wanted && bytes <= PIECE_BYTES_MAX;
-      if (last === undefined || isEnd) return;
-      from = { gt: entryKey({ ...last, processId }) };
+    let isFirst = true;
+    let next = this.#readNodes(nodes, query, left);
+    for (;;) {
+      const found = await next;
+      if (isFirst && first !== undefined) assertFirst(first, found[0]);
+      isFirst = false;
+      const counting = times === undefined ? found : found.filter((node) => isWithin(times, node));
+      left -= counting.length;
+      const isEnd = nodes.isEnd || left <= 0;
+      if (!isEnd) next = this.#readNodes(nodes, query, left);
+      yield* this.#render(query, counting);
+      if (isEnd) return;
     }
+  }
+
+  #readNodes(
+    nodes: NodeRange,
+    { showAnchor }: RangeQuery,
+    left: number,
+  ): Promise<readonly StoredNode[]> {
+    const wanted = Math.min(left, showAnchor ? RENDERED_ENTRIES_MAX : PIECE_ENTRIES_MAX);
+    const reading = nodes.read(() => this.#engine.database(), wanted);
+    // Whoever waits for it gets the failure; a reader that has gone does not wait.
+    reading.catch(() => undefined);
+    return reading;
   }
 
   /** Splits a piece where its entries must be rendered, since those may be large. */
@@ -171,7 +173,7 @@ export class RocksdbLogReader implements LogReader {
     let piece: LogEntry[] = [];
     let bytes = 0;
     for (const node of nodes) {
-      const { epoch, nonce, timestamp, json } = node;
+      const { epoch, nonce, timestamp, json, edge } = node;
       let entry: LogEntry;
       try {
         entry =
@@ -181,7 +183,7 @@ export class RocksdbLogReader implements LogReader {
                 { ...node, processId },
                 { showAnchor, isWanted },
               )
-            : { epoch, nonce, timestamp, node: json };
+            : { epoch, nonce, timestamp, node: json, ...(edge && { edge }) };
       } catch (error) {
         // What stands before a damaged entry can be had all the same.
         if (piece.length > 0) yield piece;
@@ -189,7 +191,7 @@ export class RocksdbLogReader implements LogReader {
       }
       piece.push(entry);
       bytes += entry.node.length;
-      if (bytes < 2 * PIECE_BYTES_MAX) continue;
+      if (bytes < NODE_PIECE_BYTES_MAX) continue;
       yield piece;
       piece = [];
       bytes = 0;

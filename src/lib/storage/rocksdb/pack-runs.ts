@@ -1,6 +1,6 @@
 import { invariant, SuError } from '../../errors.js';
 import { parseProcessBundle, readSpawnPlace } from '../../protocol/bundle.js';
-import { renderNode, renderProcessNode, renderProcessRecord } from '../../protocol/wire.js';
+import { renderNodeBytes, renderProcessNode, renderProcessRecord } from '../../protocol/wire.js';
 import type { Head, NewEntry, Run } from '../../scheduler/ports.js';
 import { encodeProcessTexts, STORED_JSON_BYTES_MAX } from './rows.js';
 import type { RunToWrite } from './write-request.js';
@@ -108,7 +108,7 @@ function renderEntry(entry: NewEntry): Buffer | undefined {
   if (entry.kind === 'process') return renderProcess(entry);
   const form = entry.item === undefined ? 'assignment-only' : 'inner-assignment';
   const { item, assignment } = entry;
-  const json = Buffer.from(renderNode({ form, item, assignment }, { showAnchor: false }), 'utf8');
+  const json = renderNodeBytes({ form, item, assignment });
   return json.length > STORED_JSON_BYTES_MAX ? undefined : json;
 }
 

@@ -27,6 +27,7 @@ import {
   decodeSpawn,
   type StoredNode,
 } from './rows.js';
+import { withStretched } from './stretch.js';
 
 /** A piece: so many rows, or the one that takes it over so many bytes. */
 const PIECE_ROWS_MAX = 200;
@@ -202,9 +203,15 @@ async function readPiece(
   // Bundles without a node, which nothing shows, may fill a look: then the first node gets its own.
   const [kept, found] =
     whole.length > 0 ? [whole, byKey] : [nodes.slice(0, 1), new Map<string, Buffer>()];
-  return kept.map(([key, value]) => {
+  const shown = withStretched(
+    database,
+    kept.map(([, value]) => ({ ...decodeNode(value), processId })),
+  );
+  return kept.flatMap(([key], index) => {
+    const node = shown[index];
+    if (node === undefined) return [];
     const bundle = found.get(key.toString('latin1')) ?? database.read('bundles', key);
-    return toMessage(processId, decodeNode(value), bundle ?? Buffer.alloc(0));
+    return [toMessage(processId, node, bundle ?? Buffer.alloc(0))];
   });
 }
 

@@ -101,12 +101,17 @@ export function decodePlaces(value: Buffer): readonly Placed[] {
 // --- entries as pages show them ----------------------------------------------------------------------------
 
 const NODE_IS_STORED = 1;
+const NODE_IS_IN_STRETCH = 2;
 export const NODE_FIXED_BYTES = 1 + 4 * LONG_BYTES;
 
 /** An entry of column `nodes`. */
 export interface StoredNode extends Omit<Placed, 'processId'> {
-  /** The node's JSON; undefined when it is rendered from the bundle. */
+  /** The node's JSON; undefined when it stands elsewhere, or is rendered from the bundle. */
   readonly json: Buffer | undefined;
+  /** From a stretch: the JSON as an edge of a page. */
+  readonly edge?: Buffer;
+  /** The JSON was moved into a stretch of entries, which may be gone; the bundle is small. */
+  readonly isInStretch: boolean;
 }
 
 /**
@@ -134,7 +139,14 @@ export function encodeNode(place: Placed, json: Uint8Array | undefined): Buffer 
   return value;
 }
 
-/** Reads what `encodeNode` wrote; the JSON is a view of `value`. */
+/** An entry whose JSON stands in a stretch. */
+export function encodeStretchedNode(place: Placed): Buffer {
+  const value = encodeNode(place, undefined);
+  value[0] = NODE_IS_IN_STRETCH;
+  return value;
+}
+
+/** Reads what `encodeNode` and `encodeStretchedNode` wrote; the JSON is a view of `value`. */
 export function decodeNode(value: Buffer): StoredNode {
   invariant(value.length >= NODE_FIXED_BYTES, 'a stored entry is cut short');
   return {
@@ -143,6 +155,7 @@ export function decodeNode(value: Buffer): StoredNode {
     suffix: readLong(value, 1 + 2 * LONG_BYTES),
     timestamp: readLong(value, 1 + 3 * LONG_BYTES),
     json: value[0] === NODE_IS_STORED ? value.subarray(NODE_FIXED_BYTES) : undefined,
+    isInStretch: value[0] === NODE_IS_IN_STRETCH,
   };
 }
 
