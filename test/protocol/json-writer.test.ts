@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { JsonWriter } from '../../src/lib/protocol/json-writer.js';
 
 /** As many as a piece that is escaped at a time, and as a buffer that texts are parts of. */
-const PIECE_BYTES = 4096;
+const PIECE_BYTES = 512;
 const SLAB_BYTES = 65_536;
 
 /** The text as JSON without its quotes. */

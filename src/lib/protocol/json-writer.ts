@@ -4,8 +4,8 @@ import { toBase64Url } from './ids.js';
 const SLAB_BYTES = 65_536;
 /** With less room left, the next text begins a buffer. */
 const ROOM_BYTES_MIN = 8192;
-/** Text is escaped in pieces, so that room for the worst is wanted for one piece only. */
-const PIECE_BYTES = 4096;
+/** Text is escaped in pieces: most have nothing to escape and are copied whole, and room for the worst is wanted for one only. */
+const PIECE_BYTES = 512;
 /** JSON of a control character, of one byte, has six. */
 const GROWTH_MAX = 6;
 /** Shorter ones are copied faster here than by a call into the engine. */
@@ -103,6 +103,10 @@ export class JsonWriter {
   }
 
   #escape(utf8: Uint8Array, start: number, end: number): void {
+    if (end - start > LOOPED_BYTES_MAX && isPlain(utf8, start, end)) {
+      this.fragment(utf8.subarray(start, end));
+      return;
+    }
     const out = this.#reserve(GROWTH_MAX * (end - start));
     let to = this.#end;
     for (let at = start; at < end; at += 1) {
@@ -133,4 +137,19 @@ export class JsonWriter {
     }
     return this.#out;
   }
+}
+
+/** True when nothing in these bytes is escaped. Four at a time: a third of the time of one by one. */
+function isPlain(utf8: Uint8Array, start: number, end: number): boolean {
+  let at = start;
+  for (; at + 3 < end; at += 4) {
+    const any =
+      (ESCAPES[utf8[at] as number] as number) |
+      (ESCAPES[utf8[at + 1] as number] as number) |
+      (ESCAPES[utf8[at + 2] as number] as number) |
+      (ESCAPES[utf8[at + 3] as number] as number);
+    if (any >= ESCAPED) return false;
+  }
+  for (; at < end; at += 1) if ((ESCAPES[utf8[at] as number] as number) >= ESCAPED) return false;
+  return true;
 }
