@@ -78,9 +78,17 @@ describe('scheduler/edge-cache', () => {
     const first = await bench.read({ limit: 41 });
     expect([first.cursors, first.hasNextPage]).to.deep.equal([numbers(0, 40), true]);
     expect(bench.ranges()).to.equal(1);
-    // The next page was not read, so whether there is one has to be asked.
+    // That there is a next page the place of the last entry tells; up to where it has any has to be read.
     expect((await bench.read({ limit: 41 })).text).to.equal(first.text);
-    expect(bench.ranges()).to.equal(1);
+    expect(bench.ranges()).to.equal(0);
+    for (const [to, hasNextPage] of [
+      [40, false],
+      [45, true],
+      [50, true],
+    ] as const) {
+      expect((await bench.read({ limit: 41, to })).hasNextPage).to.equal(hasNextPage);
+    }
+    bench.ranges();
     const inside = await bench.read({ from: 10, limit: 3 });
     expect([inside.cursors, inside.hasNextPage]).to.deep.equal([numbers(11, 13), true]);
     const upTo = await bench.read({ from: 10, to: 13 });

@@ -95,13 +95,13 @@ interface Making {
 
 /** How far memory led: whether a next page exists, when the page is done, or else the cursor behind which the store is to be read. */
 interface Known {
-  readonly hasNextPage?: boolean;
+  readonly hasNextPage?: boolean | undefined;
   readonly from: number | undefined;
 }
 
 /** Adds what is in memory. */
 async function* addKnown(making: Making): AsyncGenerator<PagePart, Known> {
-  const { kept, reader, process, query, page, partBytes } = making;
+  const { kept, process, query, page, partBytes } = making;
   const { processId } = process;
   let from = beginOf(query);
   let last: Position | undefined;
@@ -116,27 +116,28 @@ async function* addKnown(making: Making): AsyncGenerator<PagePart, Known> {
       yield { chunks: page.take(), last: false, edges: page.count };
     }
   }
-  return (await endsHere(reader, { processId, by: query.by, from }, last))
-    ? { hasNextPage: false, from }
-    : { from };
+  return { hasNextPage: await followsFromHead(making, from, last), from };
 }
 
 /**
- * Whether the log has nothing behind what is known of it. Where nothing is known, a timestamp tells nothing: in an old log one
- * that comes earlier may be later.
+ * What the place of the log's last entry says of the page: false when nothing is behind what is known, true when the page is full
+ * and something is, undefined when the store has to be read. Where nothing is known, a timestamp tells nothing: in an old log
+ * one that comes earlier may be later.
  */
-async function endsHere(
-  reader: PageReader,
-  { processId, by, from }: Pick<RangeQuery, 'processId' | 'by' | 'from'>,
+async function followsFromHead(
+  { reader, process, query, page }: Making,
+  from: number | undefined,
   last: Position | undefined,
-): Promise<boolean> {
-  if (last !== undefined) {
-    const head = await reader.findHeadPlace(processId);
-    return head?.epoch === last.epoch && head.nonce === last.nonce;
-  }
-  if (by !== 'nonce' || from === undefined) return false;
-  const head = await reader.findHeadPlace(processId);
-  return head?.epoch === 0 && head.nonce <= from;
+): Promise<boolean | undefined> {
+  const { by, to = Number.POSITIVE_INFINITY, limit } = query;
+  if (last === undefined && (by !== 'nonce' || from === undefined)) return undefined;
+  const head = await reader.findHeadPlace(process.processId);
+  const { epoch, nonce } = last ?? { epoch: 0, nonce: from ?? 0 };
+  if (head?.epoch !== epoch) return undefined;
+  if (last === undefined ? head.nonce <= nonce : head.nonce === nonce) return false;
+  // The last entry itself is one that the next page has.
+  const isNext = by === 'nonce' && head.nonce > nonce && head.nonce <= to;
+  return isNext && page.count >= limit ? true : undefined;
 }
 
 /** Adds what the store has behind a cursor, and keeps it; says whether there is a next page. */
