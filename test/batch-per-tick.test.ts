@@ -13,6 +13,34 @@ describe('look-ups that arrive together', () => {
     expect(calls).to.deep.equal([[1, 2, 3], [4]]);
   });
 
+  it('have as many calls under way as they may, and share a call when they come together', async () => {
+    const calls: (readonly number[])[] = [];
+    const answers: (() => void)[] = [];
+    const find = batchPerTick(
+      (queries: readonly number[]) => {
+        calls.push(queries);
+        return new Promise<readonly number[]>((resolve) => {
+          answers.push(() => resolve(queries));
+        });
+      },
+      10,
+      2,
+    );
+    const turn = (): Promise<void> => new Promise((resolve) => void setTimeout(resolve, 5));
+    const asked = [find(1), find(2)];
+    await turn();
+    asked.push(find(3));
+    await turn();
+    asked.push(find(4), find(5));
+    await turn();
+    expect(calls).to.deep.equal([[1, 2], [3]]);
+    answers[0]?.();
+    await turn();
+    expect(calls).to.deep.equal([[1, 2], [3], [4, 5]]);
+    for (const answer of answers) answer();
+    expect(await Promise.all(asked)).to.deep.equal([1, 2, 3, 4, 5]);
+  });
+
   it('fail together when the store is away', async () => {
     const away = new SuError('store-unavailable', 'away');
     let calls = 0;

@@ -8,18 +8,21 @@ interface Waiting<Query, Answer> {
 
 /**
  * Joins the look-ups that arrive in one turn of the event loop into one call: a store answers fifty ids as
- * fast as one. While a call runs, later look-ups gather for the next, so at most one is under way.
+ * fast as one. While as many calls run as may, later look-ups gather for the next.
  *
  * @param load answers many queries in their order; what it throws reaches every caller of that call, except that after an
  *   `invariant` each is asked again alone.
  * @param sizeMax queries in one call at most.
+ * @param callsMax calls under way at most: with two, one is answered while the answers of the other are used.
  */
 export function batchPerTick<Query, Answer>(
   load: (queries: readonly Query[]) => Promise<readonly Answer[]>,
   sizeMax: number,
+  callsMax = 1,
 ): (query: Query) => Promise<Answer> {
   let waiting: Waiting<Query, Answer>[] = [];
-  let running = false;
+  let running = 0;
+  let isStarting = false;
 
   /** What is damaged must not fail those who were only asked about in the same breath. */
   async function settleFailed(
@@ -45,15 +48,20 @@ export function batchPerTick<Query, Answer>(
         await settleFailed(batch, error);
       }
     }
-    running = false;
+    running -= 1;
   }
 
   return (query) =>
     new Promise<Answer>((resolve, reject) => {
       waiting.push({ query, resolve, reject });
-      if (running) return;
-      running = true;
+      // Those who come in one turn share a call, whichever begins.
+      if (running === callsMax || isStarting) return;
+      isStarting = true;
+      running += 1;
       // drain() settles every caller itself and cannot reject.
-      setImmediate(() => void drain());
+      setImmediate(() => {
+        isStarting = false;
+        void drain();
+      });
     });
 }

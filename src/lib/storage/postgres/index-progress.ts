@@ -1,5 +1,6 @@
 import type pg from 'pg';
-import { openLongConnection, type StoreLog } from './pool.js';
+import { openLongConnection } from './connection.js';
+import type { StoreLog } from './pool.js';
 
 /** Where the build of an index stands. */
 interface Build {

@@ -30,6 +30,8 @@ export interface LogReaderOptions {
 const HIDDEN_ANCHOR: ShownOptions = { showAnchor: false };
 const INT4_MAX = 2_147_483_647;
 const HEADS_AT_ONCE = 256;
+/** The server looks while this program uses what it found before. */
+const HEAD_LOOKS_MAX = 2;
 
 /**
  * The reading side of the log on PostgreSQL. A replica holds a beginning of every log, so what it has is right and only
@@ -53,6 +55,7 @@ export class PostgresLogReader implements LogReader {
     this.#findHeadPlace = batchPerTick(
       (processIds: readonly Id[]) => findHeadPlaces(writer, processIds),
       HEADS_AT_ONCE,
+      HEAD_LOOKS_MAX,
     );
   }
 
@@ -249,18 +252,21 @@ async function findProcessRow(client: Queryable, processId: Id): Promise<Process
 
 const LATEST = 'where process_id = $1 order by epoch desc, nonce desc, row_id desc limit 1';
 
+const HEAD_PLACES = `
+  select asked.rank::int4 as rank, head.epoch, head.nonce
+    from unnest($1::text[]) with ordinality as asked (process_id, rank)
+   cross join lateral (
+     select epoch, nonce from messages m
+      where m.process_id = asked.process_id
+      order by epoch desc, nonce desc
+      limit 1) head`;
+
 async function findHeadPlaces(
-  client: Queryable,
+  pool: Pick<DatabasePool, 'queryPlanned'>,
   processIds: readonly Id[],
 ): Promise<readonly (LogPosition | undefined)[]> {
-  const { rows } = await client.query<{ rank: number; epoch: number; nonce: number }>(
-    `select asked.rank::int4 as rank, head.epoch, head.nonce
-       from unnest($1::text[]) with ordinality as asked (process_id, rank)
-      cross join lateral (
-        select epoch, nonce from messages m
-         where m.process_id = asked.process_id
-         order by epoch desc, nonce desc
-         limit 1) head`,
+  const { rows } = await pool.queryPlanned<{ rank: number; epoch: number; nonce: number }>(
+    HEAD_PLACES,
     [processIds],
   );
   const places = new Map(rows.map(({ rank, epoch, nonce }) => [rank, { epoch, nonce }]));

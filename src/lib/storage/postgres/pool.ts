@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { SuError } from '../../errors.js';
 import type { Clock } from '../../scheduler/ports.js';
+import { connectionOptions, ignoreConnectionError, prepareSession } from './connection.js';
 import { copyOut, type CopyFields } from './copy-out.js';
 import { classifyFailure, describe, isLostStatement, toStoreError } from './database-errors.js';
 
@@ -57,31 +58,8 @@ interface AwaitingPoolConfig extends Omit<pg.PoolConfig, 'onConnect'> {
   readonly onConnect: (client: pg.ClientBase) => Promise<void>;
 }
 
-const CONNECT_TIMEOUT_MS = 5_000;
-const STATEMENT_TIMEOUT_MS = 30_000;
-const LOCK_TIMEOUT_MS = 10_000;
-const IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000;
 /** Above the server's own limit: it ends a wait for a server that has silently vanished. */
 const ANSWER_TIMEOUT_MS = 40_000;
-
-/**
- * What a connection must not inherit from the server's, the database's or the role's defaults: an answer that is
- * given before the disk has the commit, and an isolation in which a statement does not see what was committed
- * while it waited for a lock. A stronger setting (remote_apply) is kept. Every statement of ours walks an index in
- * order and stops early; on a table without fresh statistics the planner would rather collect all rows of a process
- * in a bitmap and sort them, so it must not.
- */
-const SESSION_SETTINGS = `
-  select
-    set_config('synchronous_commit',
-      case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, false),
-    set_config('default_transaction_isolation', 'read committed', false),
-    set_config('default_transaction_read_only', 'off', false),
-    set_config('bytea_output', 'hex', false),
-    set_config('enable_bitmapscan', 'off', false),
-    set_config('statement_timeout', '${STATEMENT_TIMEOUT_MS}', false),
-    set_config('lock_timeout', '${LOCK_TIMEOUT_MS}', false),
-    set_config('idle_in_transaction_session_timeout', '${IDLE_IN_TRANSACTION_TIMEOUT_MS}', false)`;
 
 /**
  * Said again at each transaction, because a pooler between us and the server may hand every transaction another
@@ -162,6 +140,27 @@ export class DatabasePool implements Queryable {
       return result;
     } catch (error) {
       throw this.#noteFailure(error);
+    }
+  }
+
+  /**
+   * As `query`, for a statement that the server plans once for each connection; without a plan where a pooler lost it.
+   * @throws as `query`
+   */
+  async queryPlanned<Row extends pg.QueryResultRow>(
+    text: string,
+    values: readonly unknown[],
+  ): Promise<pg.QueryResult<Row>> {
+    if (!this.#keepsPlans) return this.query(text, values);
+    try {
+      const name = statementName(text);
+      const result = await this.#pool.query<Row>({ name, text, values: [...values] });
+      this.#noteReachable();
+      return result;
+    } catch (error) {
+      if (!isLostStatement(error)) throw this.#noteFailure(error);
+      this.#noteLostPlan(error);
+      return this.query(text, values);
     }
   }
 
@@ -292,49 +291,6 @@ export class DatabasePool implements Queryable {
   }
 }
 
-/**
- * A connection outside the pools, for work that may take long (migrations): no limits on its statements.
- * @throws the driver's errors
- */
-export async function openLongConnection(url: string): Promise<pg.Client> {
-  const client = new pg.Client(connectionOptions(url));
-  client.on('error', ignoreConnectionError);
-  try {
-    await client.connect();
-    await client.query(SESSION_SETTINGS);
-    await client.query(
-      'set statement_timeout = 0; set lock_timeout = 0; set idle_in_transaction_session_timeout = 0',
-    );
-    return client;
-  } catch (error) {
-    await client.end().catch(ignoreConnectionError);
-    throw error;
-  }
-}
-
-function connectionOptions(url: string): pg.ClientConfig {
-  return {
-    connectionString: asLibpqReadsIt(url),
-    fallback_application_name: 'su',
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    keepAlive: true,
-    keepAliveInitialDelayMillis: 10_000,
-  };
-}
-
-/**
- * The reference reads DATABASE_URL with libpq, for which `sslmode=require` encrypts without checking the certificate;
- * the driver would check it and refuse databases that worked until now. `sslmode=verify-full` checks it in both.
- */
-function asLibpqReadsIt(url: string): string {
-  if (!/[?&]sslmode=/.test(url) || /[?&]uselibpqcompat=/.test(url)) return url;
-  return `${url}&uselibpqcompat=true`;
-}
-
-async function prepareSession(client: pg.ClientBase): Promise<void> {
-  await client.query(SESSION_SETTINGS);
-}
-
 function sessionOf(client: pg.PoolClient, keepsPlans: boolean): Transaction {
   const query = <Row extends pg.QueryResultRow>(
     text: string,
@@ -382,8 +338,4 @@ async function rollBack(client: pg.PoolClient, error: unknown): Promise<Error | 
     // The connection is gone, and with it the transaction; what made `work` fail is the better error.
     return reason;
   }
-}
-
-function ignoreConnectionError(): void {
-  // Intended: the query in flight, or the next one, reports the same failure to its caller.
 }

@@ -7,7 +7,8 @@ import type { Id } from '../../protocol/ids.js';
 import { readProcessPieces } from './copied-processes.js';
 import { copyOut, type CopyFields } from './copy-out.js';
 import { toStoreError } from './database-errors.js';
-import { openLongConnection, type DatabasePool } from './pool.js';
+import { openLongConnection } from './connection.js';
+import type { DatabasePool } from './pool.js';
 import { parseInt8, type Int8 } from './rows.js';
 
 /** Of bundles in one fetch; a larger row comes alone. */
