@@ -46,6 +46,16 @@ describe('a JSON writer', () => {
     expect(escape(writer, 'short again')).to.equal('short again');
   });
 
+  it('finds what is to be escaped wherever in a text of any length it lies', () => {
+    const writer = new JsonWriter();
+    for (const length of [33, 34, 35, 36, 37, 101, PIECE_BYTES]) {
+      for (let at = 0; at < length; at += 1) {
+        const text = `${'x'.repeat(at)}"${'x'.repeat(length - at - 1)}`;
+        expect(escape(writer, text)).to.equal(expected(text));
+      }
+    }
+  });
+
   it('escapes from one place to another, and nothing where there is nothing', () => {
     const bytes = Buffer.from('a"b"c');
     const writer = new JsonWriter();
