@@ -29,6 +29,9 @@ function* movingPieces(bytes: Buffer, held: HeldAnswer): Generator<Buffer, void>
   }
 }
 
+/** What stores read ahead of a long page while it is sent, about. */
+const READ_AHEAD_BYTES = 1_048_576;
+
 /**
  * Answers with a page: one that fits a part goes out whole with its length; a longer one part by part, as fast as the
  * client takes it, and the next part is read only then. A failure before the first part is thrown for the error
@@ -96,6 +99,7 @@ async function sendParts(
   { parts, note, held }: Sending,
 ): Promise<void> {
   let writing = bytesOf(first);
+  held.add(READ_AHEAD_BYTES);
   try {
     await writePieces(response, first, held);
     for await (const part of parts) {

@@ -2,9 +2,11 @@ import { expect } from 'chai';
 import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isSuError } from '../../../src/lib/errors.js';
+import { parseMessageBundle } from '../../../src/lib/protocol/bundle.js';
+import { renderNode } from '../../../src/lib/protocol/wire.js';
 import type { NewEntry } from '../../../src/lib/scheduler/ports.js';
 import { Database } from '../../../src/lib/storage/rocksdb/database.js';
-import { entryKey, type ColumnName } from '../../../src/lib/storage/rocksdb/keys.js';
+import { entryKey, stretchKey, type ColumnName } from '../../../src/lib/storage/rocksdb/keys.js';
 import type { RocksdbStore } from '../../../src/lib/storage/rocksdb/open-store.js';
 import { makeTempRocksdb, type TempRocksdb } from '../../support/temp-rocksdb.js';
 import { collect } from '../conformance/open-store.js';
@@ -75,6 +77,58 @@ describe('a damaged embedded store', () => {
     expect(await codeOf(opened?.outbox.readUploads(row as never) as Promise<unknown>)).to.equal(
       'invariant',
     );
+  });
+
+  it('reads entries from their bundles where what pages send of them is damaged, and says so once', async () => {
+    const { builder, run } = await newLog(200);
+    let store = await temp.open();
+    await store.store.append([run]);
+    await store.close();
+    const { processId } = builder;
+    const database = await Database.open(join(temp.folder, 'db'), { createIfMissing: false });
+    const batch = database.batch();
+    const damage = (nonce: number, work: (value: Buffer) => Buffer): void => {
+      const key = stretchKey({ processId, epoch: 0, nonce });
+      const value = database.read('nodes', key) ?? Buffer.alloc(0);
+      batch.put(key, work(value), { column: database.column('nodes') });
+    };
+    damage(33, (value) => value.subarray(0, value.length - 5));
+    damage(
+      97,
+      () => database.read('nodes', stretchKey({ processId, epoch: 0, nonce: 1 })) as Buffer,
+    );
+    await batch.write({ sync: true });
+    await database.close();
+    store = await temp.open();
+    opened = store;
+    const range = { processId, by: 'nonce', to: undefined, limit: 300, showAnchor: false } as const;
+    const texts = run.entries.slice(1).map(({ bundle }) => renderNode(parseMessageBundle(bundle)));
+    for (const from of [0, 40, 70, 100]) {
+      const found = await collect(store.reader.readRange({ ...range, from }));
+      expect(found.map(({ node }) => Buffer.from(node).toString())).to.deep.equal(
+        texts.slice(from),
+      );
+    }
+    expect(temp.logged.filter((event) => event === 'stored-pages-unread')).to.have.lengthOf(1);
+  });
+
+  it('fails a range, and nothing else, when it is closed while that is read', async () => {
+    const { builder, entries } = await newLog(0);
+    const data = Buffer.alloc(20_000, 'd');
+    for (let count = 0; count < 300; count += 1) entries.push(await builder.message({ data }));
+    const store = await temp.open();
+    await store.store.append([runOf(undefined, ...entries)]);
+    const query = { processId: builder.processId, by: 'nonce', from: 0, to: undefined } as const;
+    let read = 0;
+    const readUntilClosed = async (): Promise<void> => {
+      const range = { ...query, limit: 1000, showAnchor: false };
+      for await (const piece of store.reader.readRange(range)) {
+        if (read === 0) await store.close();
+        read += piece.length;
+      }
+    };
+    expect(await codeOf(readUntilClosed())).to.equal('store-unavailable');
+    expect(read).to.be.within(1, 299);
   });
 
   it('answers store-unavailable, and lives on, when blocks of its files are overwritten', async () => {

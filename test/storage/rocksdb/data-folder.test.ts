@@ -38,11 +38,20 @@ describe('the data folder', () => {
     await opened.close();
     expect(await mark()).to.deep.equal({
       format: 'su-data',
-      layout: 1,
+      layout: 2,
       state: 'ready',
       use: 'store',
     });
     await (await temp.open()).close();
+  });
+
+  it('of the version before is used, and belongs to this one from then on', async () => {
+    await (await temp.open()).close();
+    const path = join(temp.folder, 'su-data.json');
+    await writeFile(path, '{"format":"su-data","layout":1,"state":"ready","use":"store"}\n');
+    await (await temp.open()).close();
+    const expected = { format: 'su-data', layout: 2, state: 'ready', use: 'store' };
+    expect(await mark()).to.deep.equal(expected);
   });
 
   it('that is new goes to one of several that begin at once, and the others are told that it is in use', async () => {
@@ -85,7 +94,7 @@ describe('the data folder', () => {
 
   it('is refused when its mark is of another version or of another program', async () => {
     for (const [text, word] of [
-      ['{"format":"su-data","layout":2,"state":"ready"}', 'version 2'],
+      ['{"format":"su-data","layout":3,"state":"ready"}', 'version 3'],
       ['{"format":"other","layout":1}', 'su-data.json'],
       ['not json', 'su-data.json'],
       ['null', 'su-data.json'],

@@ -7,7 +7,7 @@ import type { Id } from '../../../src/lib/protocol/ids.js';
 import { renderNode } from '../../../src/lib/protocol/wire.js';
 import type { LogEntry, RangeQuery } from '../../../src/lib/scheduler/ports.js';
 import { BatchPuts } from '../../../src/lib/storage/rocksdb/batch-puts.js';
-import { Database } from '../../../src/lib/storage/rocksdb/database.js';
+import { Database, type RowScan } from '../../../src/lib/storage/rocksdb/database.js';
 import {
   entryFloor,
   entryKey,
@@ -17,7 +17,7 @@ import {
 import { NodeDraft } from '../../../src/lib/storage/rocksdb/node-draft.js';
 import { NodeRange } from '../../../src/lib/storage/rocksdb/node-range.js';
 import { decodeNode, type Placed, type StoredNode } from '../../../src/lib/storage/rocksdb/rows.js';
-import { withStretched } from '../../../src/lib/storage/rocksdb/stretch.js';
+import { decodeStretch, withStretched } from '../../../src/lib/storage/rocksdb/stretch.js';
 import { seeded } from '../../support/lane-harness.js';
 import { makeTempRocksdb, type TempRocksdb } from '../../support/temp-rocksdb.js';
 import { newLog, randomId, runOf } from '../conformance/log-builder.js';
@@ -36,6 +36,7 @@ class Entries {
   readonly processId: Id = randomId();
   readonly #folder: string;
   readonly database: Database;
+  readonly damages: unknown[] = [];
 
   private constructor(folder: string, database: Database) {
     this.#folder = folder;
@@ -98,7 +99,12 @@ class Entries {
     bounds: { readonly gte: Buffer; readonly lt: Buffer },
     wanted: () => number,
   ): Promise<readonly StoredNode[]> {
-    const range = new NodeRange({ processId: this.processId, ...bounds, withStretches: true });
+    const range = new NodeRange({
+      processId: this.processId,
+      ...bounds,
+      withStretches: true,
+      onDamage: (error) => this.damages.push(error),
+    });
     const nodes: StoredNode[] = [];
     while (!range.isEnd) {
       const most = wanted();
@@ -175,6 +181,100 @@ describe('stretches of entries', () => {
       0, 9,
     ]);
     expect(nodes).to.have.lengthOf(65);
+  });
+
+  it('are told from what the rows say, so that a comparison sees what a page shows', async () => {
+    await entries.write(rowsOf(1, 32));
+    const key = stretchKey({ processId: entries.processId, epoch: 0, nonce: 1 });
+    const old = entries.database.read('nodes', key) ?? Buffer.alloc(0);
+    await entries.write(rowsOf(1, 31).map((row) => ({ ...row, suffix: 4 })));
+    expect(entries.hasStretch(1)).to.equal(false);
+    const puts = new BatchPuts(entries.database);
+    puts.put('nodes', key, old);
+    await puts.write({ sync: false });
+    const row = entries.node({ epoch: 0, nonce: 3, suffix: 4 });
+    expect(row?.json?.toString()).to.equal('{"at":"0 3 4"}');
+    const [shown] = withStretched(entries.database, [
+      row && { ...row, processId: entries.processId },
+    ]);
+    expect(shown?.json?.toString()).to.equal('');
+  });
+
+  it('are refused when they are of another place, or their edges are not the ones of their nonces', async () => {
+    await entries.write(rowsOf(1, 32));
+    const key = stretchKey({ processId: entries.processId, epoch: 0, nonce: 1 });
+    const value = entries.database.read('nodes', key) ?? Buffer.alloc(0);
+    const place = { epoch: 0, nonce: 1 };
+    expect(decodeStretch(value, place).nodes).to.have.lengthOf(32);
+    const cut = value.subarray(0, value.length - 1);
+    const longer = Buffer.concat([value, Buffer.from(' ')]);
+    const wrong: Buffer[] = [cut, longer, Buffer.alloc(0), value.subarray(0, 100)];
+    // What says where each edge ends.
+    for (let index = 0; index < 32; index += 1) {
+      for (const by of [1, -1, 40, -40]) {
+        const at = 17 + 20 * index + 16;
+        const changed = Buffer.from(value);
+        changed.writeUInt32BE(value.readUInt32BE(at) + by, at);
+        wrong.push(changed);
+      }
+    }
+    for (const bytes of wrong) expect(() => decodeStretch(bytes, place)).to.throw('stretch');
+    for (const other of [
+      { epoch: 1, nonce: 1 },
+      { epoch: 0, nonce: 33 },
+    ]) {
+      expect(() => decodeStretch(value, other)).to.throw('another place');
+    }
+  });
+
+  it('are read a little ahead of whoever takes them, and let go when nobody does', async () => {
+    const json = Buffer.from(`"${'x'.repeat(30_000)}"`);
+    await entries.draw((draft) => {
+      for (const row of rowsOf(1, 320)) draft.put(entries.placeOf(row), json, { isAtHead: true });
+    });
+    const scans: { pieces: number; isClosed: boolean }[] = [];
+    const { database } = entries;
+    const watched = new Proxy(database, {
+      get(target, name) {
+        if (name !== 'scan') return Reflect.get(target, name, target).bind(target);
+        return (...args: Parameters<typeof target.scan>): RowScan => {
+          const scan = target.scan(...args);
+          const seen = { pieces: 0, isClosed: false };
+          scans.push(seen);
+          return {
+            next: () => {
+              seen.pieces += 1;
+              return scan.next();
+            },
+            close: () => {
+              seen.isClosed = true;
+              return scan.close();
+            },
+          };
+        };
+      },
+    });
+    const { lt } = entryRange(entries.processId);
+    const range = new NodeRange({
+      processId: entries.processId,
+      gte: entryFloor(entries.processId, 0, 1),
+      lt,
+      withStretches: true,
+      onDamage: (error) => entries.damages.push(error),
+    });
+    const nonces: number[] = [];
+    const readOne = async (): Promise<void> => {
+      const nodes = await range.read(() => Promise.resolve(watched), 1000);
+      nonces.push(...nodes.map(({ nonce }) => nonce));
+    };
+    await readOne();
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect(nonces).to.have.lengthOf(32);
+    expect(scans).to.deep.equal([{ pieces: 2, isClosed: true }]);
+    while (!range.isEnd) await readOne();
+    expect(nonces).to.deep.equal(rowsOf(1, 320).map(({ nonce }) => nonce));
+    expect(scans.every(({ isClosed }) => isClosed)).to.equal(true);
+    expect(entries.damages).to.deep.equal([]);
   });
 
   it('are made again when all entries are written again', async () => {

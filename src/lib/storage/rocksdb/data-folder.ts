@@ -18,7 +18,9 @@ const MARK_NAME = 'su-data.json';
 const MARK_UNFINISHED_PREFIX = 'su-data.json.new';
 const DATABASE_NAME = 'db';
 const FORMAT = 'su-data';
-const LAYOUT = 1;
+/** Since 2 there are stretches (stretch.ts), which a program that does not know them would leave behind where they are wrong. */
+const LAYOUT = 2;
+const KNOWN_LAYOUTS = [1, LAYOUT];
 /** What the file system itself puts into a fresh volume. */
 const NOT_COUNTED = new Set(['lost+found']);
 
@@ -41,6 +43,8 @@ export interface DataFolder {
   /** True until the database was opened for the first time; of a copy also when it is gone. */
   readonly isNew: boolean;
   readonly use: FolderUse | undefined;
+  /** What the mark says. */
+  readonly layout: number;
 }
 
 /**
@@ -62,7 +66,7 @@ export async function prepareDataFolder(path: string, use?: FolderUse): Promise<
     let isNew = mark.state === 'new';
     if (mark.use === 'copy') isNew ||= !(await isDatabaseThere(databasePath));
     else if (!isNew) await assertDatabaseThere(top, databasePath);
-    return { path: top, databasePath, isNew, use: mark.use };
+    return { path: top, databasePath, isNew, use: mark.use, layout: mark.layout };
   } catch (cause) {
     if (cause instanceof SuError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -87,15 +91,15 @@ export async function requireDataFolder(path: string): Promise<void> {
   );
 }
 
-/** Notes that the database of a new folder has been made. */
+/** Notes that the database of a folder has been made, or that this version has it now and may write what older ones do not know. */
 export async function markReady(folder: DataFolder): Promise<void> {
-  if (folder.isNew)
-    await writeMark(folder.path, {
-      format: FORMAT,
-      layout: LAYOUT,
-      state: 'ready',
-      use: folder.use,
-    });
+  if (!folder.isNew && folder.layout === LAYOUT) return;
+  await writeMark(folder.path, {
+    format: FORMAT,
+    layout: LAYOUT,
+    state: 'ready',
+    use: folder.use,
+  });
 }
 
 /** Before the database is made, so that a copy that was begun is never taken for a store. */
@@ -137,8 +141,11 @@ async function readMark(top: string): Promise<Mark | undefined> {
   if (mark === undefined) {
     throw refused(top, `its ${MARK_NAME} is not one that su writes`);
   }
-  if (mark.layout !== LAYOUT) {
-    throw refused(top, `its layout is version ${mark.layout}, and this su knows version ${LAYOUT}`);
+  if (!KNOWN_LAYOUTS.includes(mark.layout)) {
+    throw refused(
+      top,
+      `its layout is version ${mark.layout}, and this su knows versions ${KNOWN_LAYOUTS.join(' and ')}`,
+    );
   }
   return mark;
 }

@@ -54,6 +54,18 @@ const OPEN: OpenOptions = {
   columns: COLUMNS,
 };
 
+/** Rows that are read piece by piece; all are of one moment. */
+export interface RowScan {
+  /**
+   * The rows that come next, up to the one that takes the piece over `highWaterMarkBytes`; none at the end. One call at a time.
+   *
+   * @throws SuError `store-unavailable`, also when the database was closed meanwhile
+   */
+  next(): Promise<readonly (readonly [key: Buffer, value: Buffer])[]>;
+  /** To be called once, when no `next` is under way. */
+  close(): Promise<void>;
+}
+
 /**
  * The RocksDB of a store, as one thread sees it. Point reads are synchronous: they cost 10 to 30 µs, less than the way
  * through libuv's pool and back, where they would wait behind signatures. (And the binding's asynchronous `getMany`
@@ -150,34 +162,27 @@ export class Database {
   }
 
   /**
-   * Reads the same rows piece by piece, the next one while the one before it is used: all of them are read, whether or not
-   * anybody waits for them. Each piece ends with the row that takes it over `range.highWaterMarkBytes`; behind the end they are
-   * empty.
+   * Begins to read rows in key order with one iterator, for those who want them piece by piece. The seek blocks this thread. It
+   * must be closed.
    *
-   * @throws SuError `store-unavailable`, from the pieces
+   * @throws SuError `store-unavailable`
    */
-  readAhead(
+  scan(
     column: ColumnName,
     range: Omit<IteratorOptions, 'column'> & { readonly limit: number },
-    pieces: number,
-  ): readonly Promise<readonly (readonly [key: Buffer, value: Buffer])[]>[] {
+  ): RowScan {
     this.#assertOpen();
     const iterator = this.#rocks.iterator({ ...range, column: this.#column(column) });
-    const read: Promise<readonly (readonly [key: Buffer, value: Buffer])[]>[] = [];
-    let before: Promise<unknown> = Promise.resolve();
-    for (let piece = 0; piece < pieces; piece += 1) {
-      const rows = before
-        .then(() => iterator.nextv(range.limit))
-        .catch((cause: unknown) => {
+    return {
+      async next() {
+        try {
+          return await iterator.nextv(range.limit);
+        } catch (cause) {
           throw toReadError(cause);
-        });
-      read.push(rows);
-      before = rows;
-    }
-    // A failed piece is its reader's to report; the iterator is closed in any case.
-    void before.catch(() => undefined).then(() => iterator.close());
-    for (const rows of read) rows.catch(() => undefined);
-    return read;
+        }
+      },
+      close: () => iterator.close(),
+    };
   }
 
   /**

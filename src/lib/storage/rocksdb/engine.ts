@@ -83,6 +83,11 @@ export class Engine {
     return (await this.#session()).database;
   }
 
+  /** For those who read and have something to tell the operator. */
+  get log(): StoreLog {
+    return this.#options.log;
+  }
+
   /** Calls back each time the database was opened again, before anything reads it. */
   onReopened(callback: () => void): void {
     this.#reopened.push(callback);

@@ -1,4 +1,4 @@
-import { invariant } from '../../errors.js';
+import { invariant, isSuError } from '../../errors.js';
 import type { Id } from '../../protocol/ids.js';
 import type {
   LogEntry,
@@ -36,6 +36,8 @@ const RENDERED_ENTRIES_MAX = 100;
 /** Of logs that are asked for in the same moment. */
 const HEADS_AT_ONCE = 256;
 
+const WARN_PAUSE_MS = 60_000;
+
 const HIDDEN_ANCHOR: ShownOptions = { showAnchor: false };
 
 /** Keys from `gte` to `lt`, and what of their entries counts. */
@@ -52,6 +54,7 @@ interface Segment {
 export class RocksdbLogReader implements LogReader {
   readonly #engine: Engine;
   readonly #renderer: EntryRenderer;
+  #warnedAt = Number.NEGATIVE_INFINITY;
   readonly #findHeadPlace: (processId: Id) => Promise<Position | undefined>;
 
   constructor(engine: Engine) {
@@ -136,21 +139,38 @@ export class RocksdbLogReader implements LogReader {
     limit: number,
   ): AsyncGenerator<readonly LogEntry[]> {
     const { processId, showAnchor } = query;
-    const nodes = new NodeRange({ processId, gte, lt, withStretches: !showAnchor });
+    const onDamage = (error: unknown): void => this.#warnOfStretch(processId, error);
+    const nodes = new NodeRange({ processId, gte, lt, withStretches: !showAnchor, onDamage });
     let left = limit;
     let isFirst = true;
-    let next = this.#readNodes(nodes, query, left);
-    for (;;) {
-      const found = await next;
-      if (isFirst && first !== undefined) assertFirst(first, found[0]);
-      isFirst = false;
-      const counting = times === undefined ? found : found.filter((node) => isWithin(times, node));
-      left -= counting.length;
-      const isEnd = nodes.isEnd || left <= 0;
-      if (!isEnd) next = this.#readNodes(nodes, query, left);
-      yield* this.#render(query, counting);
-      if (isEnd) return;
+    try {
+      let next = this.#readNodes(nodes, query, left);
+      for (;;) {
+        const found = await next;
+        if (isFirst && first !== undefined) assertFirst(first, found[0]);
+        isFirst = false;
+        const counting =
+          times === undefined ? found : found.filter((node) => isWithin(times, node));
+        left -= counting.length;
+        const isEnd = nodes.isEnd || left <= 0;
+        if (!isEnd) next = this.#readNodes(nodes, query, left);
+        yield* this.#render(query, counting);
+        if (isEnd) return;
+      }
+    } finally {
+      nodes.close();
     }
+  }
+
+  /** Once a minute: every page over the damage would say so. */
+  #warnOfStretch(processId: Id, error: unknown): void {
+    const now = performance.now();
+    if (now - this.#warnedAt < WARN_PAUSE_MS) return;
+    this.#warnedAt = now;
+    this.#engine.log.warn(
+      { event: 'stored-pages-unread', processId, reason: reasonOf(error) },
+      'stored JSON of entries cannot be read: it is made anew from their bundles, which is slower',
+    );
   }
 
   #readNodes(
@@ -198,6 +218,10 @@ export class RocksdbLogReader implements LogReader {
     }
     if (piece.length > 0) yield piece;
   }
+}
+
+function reasonOf(error: unknown): unknown {
+  return isSuError(error) ? (error.details['reason'] ?? error.message) : String(error);
 }
 
 function findHeadPlaces(

@@ -1,17 +1,13 @@
+import { invariant } from '../../errors.js';
 import type { Id } from '../../protocol/ids.js';
 import type { Database } from './database.js';
-import { entryFloor, entryKey, placeOfEntryKey, stretchKey } from './keys.js';
+import { entryFloor, entryKey, placeOfEntryKey } from './keys.js';
 import { decodeNode, type StoredNode } from './rows.js';
-import { decodeStretch, firstOfStretch, STRETCH_ENTRIES, type Stretch } from './stretch.js';
+import type { Stretch } from './stretch.js';
+import { StretchReader } from './stretch-reader.js';
 
 /** A piece ends with the value that takes it over so many bytes. */
 export const NODE_PIECE_BYTES_MAX = 1024 * 1024;
-/**
- * Stretches are read ahead, by one iterator: finding their beginning takes 0.6 ms of the event loop, unpacking them 2 ms of the
- * thread pool for each MB, while the pieces before are sent.
- */
-const AHEAD_BYTES_MAX = 512 * 1024;
-const AHEAD_PIECES = 8;
 /** For fewer entries than this a whole stretch is not worth its bytes: they are rendered one by one. */
 const STRETCH_WANTED_MIN = 8;
 
@@ -21,9 +17,14 @@ export interface NodeRangeBounds {
   readonly lt: Buffer;
   /** False: the entries' own rows alone, because their JSON is not wanted. */
   readonly withStretches: boolean;
+  /** Told when stretches cannot be read, after which the rest of the range comes from the entries' own rows. */
+  readonly onDamage: (error: unknown) => void;
 }
 
-/** The entries between two keys of one log, piece by piece: from stretches where there are some, else from their own rows. */
+/**
+ * The entries between two keys of one log, piece by piece: from stretches where there are some, else from their own rows. To be
+ * closed by those who do not read to the end.
+ */
 export class NodeRange {
   readonly #bounds: NodeRangeBounds;
   /** Where rows go on. An old log may have several entries of one place: `gt` may be one of them. */
@@ -31,10 +32,12 @@ export class NodeRange {
   /** The epoch, and the lowest nonce that may come next apart from those. */
   #epoch: number;
   #nonce: number;
-  /** Stretches that are being read. */
-  #ahead: Promise<readonly Stretch[]>[] = [];
-  /** The nonce of the next stretch, which rows come before. */
+  #ahead: StretchReader | undefined;
+  /** Stretches that were read and lie behind rows. */
+  #behindGap: readonly Stretch[] | undefined;
+  /** The nonce of the first of them. */
   #gapEnd: number | undefined;
+  #areStretchesDamaged = false;
   #isEnd = false;
 
   constructor(bounds: NodeRangeBounds) {
@@ -54,40 +57,55 @@ export class NodeRange {
    * @throws SuError `store-unavailable`
    */
   async read(database: () => Promise<Database>, wanted: number): Promise<readonly StoredNode[]> {
-    const withStretches = this.#bounds.withStretches && wanted >= STRETCH_WANTED_MIN;
     for (;;) {
-      if (withStretches && this.#gapEnd === undefined) {
-        const isNew = this.#ahead.length === 0;
-        if (isNew) this.#ahead = this.#readAhead(await database(), wanted);
-        const stretches = (await this.#ahead.shift()) ?? [];
+      if (this.#gapEnd === undefined && this.#mayUseStretches(wanted)) {
+        const isNew = this.#ahead === undefined;
+        const stretches = await this.#readStretches(database, wanted);
         const [next] = stretches;
         if (next !== undefined && !this.#hasRowsBefore(next)) return this.#take(stretches, wanted);
-        this.#ahead = [];
-        // What was read ahead ends, or goes on behind a gap: that is to be looked for from here.
-        if (!isNew) continue;
-        this.#gapEnd = next?.first;
+        if (next === undefined) {
+          this.close();
+          // What was read ahead ends here; what follows is to be looked for from here.
+          if (!isNew) continue;
+        } else {
+          this.#behindGap = stretches;
+          this.#gapEnd = next.first;
+        }
       }
       const nodes = await this.#readRows(await database(), wanted);
       if (nodes.length > 0 || this.#isEnd) return nodes;
     }
   }
 
-  /** The stretches that hold any of the next nonces. */
-  #readAhead(database: Database, wanted: number): Promise<readonly Stretch[]>[] {
-    const { processId } = this.#bounds;
-    const place = { processId, epoch: this.#epoch };
-    const first = firstOfStretch(this.#nonce);
-    const range = {
-      gte: stretchKey({ ...place, nonce: first }),
-      lt: stretchKey({ ...place, nonce: this.#nonce + wanted }),
-      keys: false,
-      limit: Math.ceil((this.#nonce - first + wanted) / STRETCH_ENTRIES),
-      highWaterMarkBytes: AHEAD_BYTES_MAX,
-    };
-    return database.readAhead('nodes', range, AHEAD_PIECES).map(async (piece) => {
-      const rows = await piece;
-      return rows.map(([, value]) => decodeStretch(value));
-    });
+  /** Lets go what it holds of the database. */
+  close(): void {
+    this.#ahead?.close();
+    this.#ahead = undefined;
+  }
+
+  #mayUseStretches(wanted: number): boolean {
+    if (this.#areStretchesDamaged || !this.#bounds.withStretches) return false;
+    return wanted >= STRETCH_WANTED_MIN || this.#behindGap !== undefined;
+  }
+
+  /** What comes next of the stretches; none also when it cannot be read. */
+  async #readStretches(
+    database: () => Promise<Database>,
+    wanted: number,
+  ): Promise<readonly Stretch[]> {
+    const held = this.#behindGap;
+    this.#behindGap = undefined;
+    if (held !== undefined) return held;
+    const range = { processId: this.#bounds.processId, epoch: this.#epoch, nonce: this.#nonce };
+    const open = await database();
+    try {
+      this.#ahead ??= new StretchReader(open, { ...range, wanted });
+      return await this.#ahead.next();
+    } catch (error) {
+      this.#areStretchesDamaged = true;
+      this.#bounds.onDamage(error);
+      return [];
+    }
   }
 
   #hasRowsBefore(stretch: Stretch): boolean {
@@ -106,13 +124,14 @@ export class NodeRange {
       for (const node of stretch.nodes) {
         if (node.nonce < nonce || nodes.length === wanted) continue;
         if (!isWithin && entryKey({ ...node, processId }).compare(lt) >= 0) {
-          this.#isEnd = true;
+          this.#end();
           return nodes;
         }
         nodes.push(node);
         nonce = node.nonce + 1;
       }
     }
+    invariant(nonce > this.#nonce, 'stretches lead on', { processId, nonce });
     this.#goTo(nonce);
     return nodes;
   }
@@ -121,6 +140,8 @@ export class NodeRange {
   async #readRows(database: Database, wanted: number): Promise<readonly StoredNode[]> {
     const { processId } = this.#bounds;
     const gapEnd = this.#gapEnd;
+    // Rows overtake what was read ahead, unless it begins behind them.
+    if (gapEnd === undefined) this.close();
     const end = gapEnd === undefined ? undefined : entryFloor(processId, this.#epoch, gapEnd);
     const isGap = end !== undefined && end.compare(this.#bounds.lt) < 0;
     const rows = await database.readRange('nodes', {
@@ -140,9 +161,14 @@ export class NodeRange {
     } else if (isGap) {
       this.#goTo(gapEnd ?? this.#nonce);
     } else {
-      this.#isEnd = true;
+      this.#end();
     }
     return nodes;
+  }
+
+  #end(): void {
+    this.#isEnd = true;
+    this.close();
   }
 
   #goTo(nonce: number): void {

@@ -78,30 +78,48 @@ export function encodeStretch(entries: readonly StretchEntry[]): Buffer | undefi
   return value;
 }
 
-/** Reads what `encodeStretch` wrote. */
-export function decodeStretch(value: Buffer): Stretch {
+/**
+ * Reads what `encodeStretch` wrote for this place.
+ *
+ * @throws SuError `invariant` when it is not that
+ */
+export function decodeStretch(
+  value: Buffer,
+  { epoch, nonce: first }: { readonly epoch: number; readonly nonce: number },
+): Stretch {
   invariant(value.length >= FIXED_BYTES && value[0] === VERSION, 'a stored stretch is cut short');
-  const epoch = readLong(value, 1);
-  const first = readLong(value, 1 + LONG_BYTES);
+  const isHere = readLong(value, 1) === epoch && readLong(value, 1 + LONG_BYTES) === first;
+  invariant(isHere, 'a stored stretch is of another place');
   let begin = FIXED_BYTES;
   const nodes = Array.from({ length: STRETCH_ENTRIES }, (_, index) => {
     const at = HEAD_BYTES + index * ENTRY_BYTES;
     const end = value.readUInt32BE(at + 2 * LONG_BYTES);
+    const nonce = first + index;
+    const json = jsonBetween(value, { begin, end, nonce });
     const edge = value.subarray(begin, end);
     begin = end;
-    const nonce = first + index;
-    return {
-      epoch,
-      nonce,
-      suffix: readLong(value, at),
-      timestamp: readLong(value, at + LONG_BYTES),
-      json: edge.subarray(EDGE_HEAD.length, edge.length - edgeTail(nonce).length),
-      edge,
-      isInStretch: true,
-    };
+    const timestamp = readLong(value, at + LONG_BYTES);
+    return { epoch, nonce, suffix: readLong(value, at), timestamp, json, edge, isInStretch: true };
   });
   invariant(begin === value.length, 'a stored stretch ends where it says');
   return { epoch, first, nodes };
+}
+
+/** The JSON in an edge of which it is checked that it is the one of this nonce. */
+function jsonBetween(
+  value: Buffer,
+  { begin, end, nonce }: { readonly begin: number; readonly end: number; readonly nonce: number },
+): Buffer {
+  const tail = edgeTail(nonce);
+  const jsonBegin = begin + EDGE_HEAD.length;
+  const jsonEnd = end - tail.length;
+  const isEdge =
+    jsonBegin <= jsonEnd &&
+    end <= value.length &&
+    EDGE_HEAD.compare(value, begin, jsonBegin) === 0 &&
+    value.toString('latin1', jsonEnd, end) === tail;
+  invariant(isEdge, 'a stored stretch has an edge that is none', { nonce });
+  return value.subarray(jsonBegin, jsonEnd);
 }
 
 interface NodeOfLog extends StoredNode {
@@ -109,8 +127,9 @@ interface NodeOfLog extends StoredNode {
 }
 
 /**
- * The entries with the JSON that stretches have of them: for those who compare what is shown with what is stored. An entry whose
- * stretch is gone has none.
+ * The entries with the JSON that a page shows of them, for those who compare it with what is stored: that of the stretch, where there
+ * is one, even when the entry's own row says otherwise. An entry that a stretch in its place does not hold is shown as nothing;
+ * one that says it is in a stretch which is gone, or damaged, has no JSON and is rendered.
  *
  * @throws SuError `store-unavailable`
  */
@@ -118,24 +137,32 @@ export function withStretched(
   database: Database,
   nodes: readonly (NodeOfLog | undefined)[],
 ): readonly (NodeOfLog | undefined)[] {
-  const stretches = new Map<string, NodeOfLog>();
-  for (const node of nodes) {
-    if (node?.isInStretch === true) stretches.set(stretchNameOf(node), node);
-  }
-  if (stretches.size === 0) return nodes;
-  const values = database.readMany('nodes', [...stretches.values()].map(stretchKeyOf));
-  const texts = new Map<string, Buffer | undefined>();
-  for (const [index, name] of [...stretches.keys()].entries()) {
+  const places = new Map<string, NodeOfLog>();
+  for (const node of nodes) if (node !== undefined) places.set(stretchNameOf(node), node);
+  const values = database.readMany('nodes', [...places.values()].map(stretchKeyOf));
+  const stretches = new Map<string, ReadonlyMap<string, Buffer>>();
+  for (const [index, [name, place]] of [...places].entries()) {
     const value = values[index];
-    for (const { nonce, suffix, json } of value === undefined ? [] : decodeStretch(value).nodes) {
-      texts.set(`${name} ${nonce} ${suffix}`, json);
-    }
+    const texts = value && textsOf(value, place);
+    if (texts !== undefined) stretches.set(name, texts);
   }
-  return nodes.map((node) =>
-    node?.isInStretch === true
-      ? { ...node, json: texts.get(`${stretchNameOf(node)} ${node.nonce} ${node.suffix}`) }
-      : node,
-  );
+  return nodes.map((node) => {
+    if (node === undefined) return undefined;
+    const texts = stretches.get(stretchNameOf(node));
+    if (texts === undefined) return node;
+    return { ...node, json: texts.get(`${node.nonce} ${node.suffix}`) ?? Buffer.alloc(0) };
+  });
+}
+
+/** The JSON of a stretch by nonce and suffix; undefined when it is damaged, as its readers find too. */
+function textsOf(value: Buffer, node: NodeOfLog): ReadonlyMap<string, Buffer> | undefined {
+  const place = { epoch: node.epoch, nonce: firstOfStretch(node.nonce) };
+  try {
+    const { nodes } = decodeStretch(value, place);
+    return new Map(nodes.map(({ nonce, suffix, json }) => [`${nonce} ${suffix}`, json as Buffer]));
+  } catch {
+    return undefined;
+  }
 }
 
 function stretchKeyOf(node: NodeOfLog): Buffer {
