@@ -16,7 +16,7 @@ describe('a pool of connections to PostgreSQL', function () {
     const warn = (fields: object): void => {
       if ('event' in fields) events.push(String(fields.event));
     };
-    const log = { ...silentLog, warn };
+    const log = { ...silentLog, warn, error: warn };
     const url = server.url('postgres');
     pool = new DatabasePool({ url, connections: 1, name: 'test', clock: Date.now, log });
   });
@@ -45,5 +45,24 @@ describe('a pool of connections to PostgreSQL', function () {
     for (const number of [2, 3]) expect(await double(number)).to.equal(2 * number);
     expect(events).to.deep.equal(['database-statement-lost']);
     expect(await plans()).to.equal(0);
+  });
+
+  it('answers all the same when a table was changed under a plan', async () => {
+    await pool.query('create table planned (number int4)');
+    await pool.query('insert into planned values (7)');
+    const read = async (): Promise<unknown> =>
+      (await pool.queryPlanned<{ number: unknown }>('select number from planned', [])).rows[0]
+        ?.number;
+    expect(await read()).to.equal(7);
+    await pool.query('alter table planned alter column number type text');
+    expect([await read(), await read()]).to.deep.equal(['7', '7']);
+    expect(events).to.deep.equal([]);
+  });
+
+  it('reads no whole table for a plan that it keeps', async () => {
+    const { rows } = await pool.query<{ value: string }>(
+      `select current_setting('enable_seqscan') as value`,
+    );
+    expect(rows[0]?.value).to.equal('off');
   });
 });

@@ -64,9 +64,12 @@ function asLibpqReadsIt(url: string): string {
   return `${url}&uselibpqcompat=true`;
 }
 
-/** Sets what a session of ours must not inherit. */
+/**
+ * Sets what a session of a pool must not inherit. A plan that is kept must not be one that reads whole tables, which may have
+ * been the best while they were almost empty.
+ */
 export async function prepareSession(client: pg.ClientBase): Promise<void> {
-  await client.query(SESSION_SETTINGS);
+  await client.query(`${SESSION_SETTINGS}, set_config('enable_seqscan', 'off', false)`);
 }
 
 /** For connections that nobody is using. */

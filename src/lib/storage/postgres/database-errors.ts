@@ -88,6 +88,11 @@ export function isLostStatement(error: unknown): boolean {
   return state === '26000' || state === '42P05';
 }
 
+/** Whether a kept plan gives other columns than it did, because a table was changed; the connection is given up with it. */
+export function isOutdatedPlan(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.routine === 'RevalidateCachedQuery';
+}
+
 /** The name of the violated constraint or unique index, when the server says it. */
 export function violatedConstraint(error: unknown): string | undefined {
   return error instanceof pg.DatabaseError ? error.constraint : undefined;

@@ -4,7 +4,13 @@ import { SuError } from '../../errors.js';
 import type { Clock } from '../../scheduler/ports.js';
 import { connectionOptions, ignoreConnectionError, prepareSession } from './connection.js';
 import { copyOut, type CopyFields } from './copy-out.js';
-import { classifyFailure, describe, isLostStatement, toStoreError } from './database-errors.js';
+import {
+  classifyFailure,
+  describe,
+  isLostStatement,
+  isOutdatedPlan,
+  toStoreError,
+} from './database-errors.js';
 
 /** What this folder needs of a logger; pino's satisfies it. */
 export interface StoreLog {
@@ -63,8 +69,7 @@ const ANSWER_TIMEOUT_MS = 40_000;
 
 /**
  * Said again at each transaction, because a pooler between us and the server may hand every transaction another
- * session. A plan that is kept must not be one that was the best while the tables were almost empty, and it is to be
- * kept: the server would rather plan for each array of ids anew.
+ * session. Plans are to be kept: the server would rather plan for each array of ids anew.
  */
 const BEGIN = `
   begin isolation level read committed read write;
@@ -158,6 +163,7 @@ export class DatabasePool implements Queryable {
       this.#noteReachable();
       return result;
     } catch (error) {
+      if (isOutdatedPlan(error)) return this.query(text, values);
       if (!isLostStatement(error)) throw this.#noteFailure(error);
       this.#noteLostPlan(error);
       return this.query(text, values);
