@@ -169,6 +169,18 @@ describe('scheduler/read-page', () => {
       expect([below.edges.length, below.page_info.has_next_page]).to.deep.equal([9, true]);
     });
 
+    it('is false behind a process that is itself the end of its log', async () => {
+      const { log, processId } = makeLog({ withAssignment: true, messages: 0 });
+      const process = log.processes.get(processId);
+      const entry = process?.entry && { ...process.entry, nonce: 3 };
+      if (process === undefined || entry === undefined) throw new Error('no process in the fake');
+      log.processes.set(processId, { ...process, entry });
+      log.findHeadPlace = () => Promise.resolve(entry as never);
+      const page = await readJson({ log, processId }, { by: 'nonce', from: 1, limit: 1 });
+      expect(cursors(page)).to.deep.equal(['3']);
+      expect(page.page_info.has_next_page).to.equal(false);
+    });
+
     it('only counts what is in the range', async () => {
       const page = await readJson(makeLog({ withAssignment: true }), { to: 1003, limit: 4 });
       expect([cursors(page), page.page_info.has_next_page]).to.deep.equal([

@@ -135,6 +135,8 @@ async function followsFromHead(
   const { epoch, nonce } = last ?? { epoch: 0, nonce: from ?? 0 };
   if (head?.epoch !== epoch) return undefined;
   if (last === undefined ? head.nonce <= nonce : head.nonce === nonce) return false;
+  // In a log without messages it may be the process's own, which may be on this page.
+  if (head.nonce === process.entry?.nonce && head.epoch === process.entry.epoch) return undefined;
   // The last entry itself is one that the next page has.
   const isNext = by === 'nonce' && head.nonce > nonce && head.nonce <= to;
   return isNext && page.count >= limit ? true : undefined;
