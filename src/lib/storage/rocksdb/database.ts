@@ -13,15 +13,12 @@ import { COLUMN_NAMES, type ColumnName } from './keys.js';
 const MIB = 1024 * 1024;
 
 /**
- * Memory: with `compaction: 'level'` a memtable has a quarter of the budget, and two or three of them live at a time; without it
- * RocksDB's defaults hold, one memtable of 64 MB and for moments a second one. With the block caches a store takes about 150 MB.
- * The binding cannot bound the write-ahead log, which is kept until every column has flushed what is in it; the small budget of
- * `default` keeps it below some 150 MB, and with it the replay at start.
- *
- * Compression: `level` leaves the levels 0 and 1 as they are and uses zstd for deeper ones. `compression: false` takes nothing from
- * that: it leaves out the dictionaries that the binding would train for each file. They made a store 14 percent smaller and took a
- * sixth of compaction's time; blocks of 32 KB instead of 16 give back 4 of the 14. `nodes` are not compressed at all: zstd makes
- * JSON a quarter smaller, for a sixth of the time of a migration and 1 to 2 ms of a page of 1000.
+ * Memory: a memtable has a quarter of the budget, and two or three of them live at a time; with the block caches a
+ * store takes about 150 MB. The binding cannot bound the write-ahead log, which is kept until every column
+ * has flushed what is in it; the small budget of `default` keeps it below 100 MB, and with it the replay at start.
+ * Level 0 and 1 are not compressed, deeper levels with zstd, which makes JSON about a third smaller. `compression: false`
+ * takes nothing from that: it leaves out the dictionaries that the binding would train for each file. They made a store
+ * 14 percent smaller and took a sixth of compaction's time; blocks of 32 KB instead of 16 give back 4 of the 14.
  */
 const COLUMNS: Readonly<Record<ColumnName, ColumnOptions>> = {
   default: {
@@ -32,15 +29,16 @@ const COLUMNS: Readonly<Record<ColumnName, ColumnOptions>> = {
     blockSize: 4096,
   },
   nodes: {
+    compaction: 'level',
     compression: false,
-    // What the operating system keeps of files is as good as a block that is not compressed.
-    cacheSize: 8 * MIB,
+    memtableMemoryBudget: 64 * MIB,
+    cacheSize: 16 * MIB,
     blockSize: 32 * 1024,
   },
   bundles: {
     compaction: 'level',
     compression: false,
-    memtableMemoryBudget: 32 * MIB,
+    memtableMemoryBudget: 64 * MIB,
     cacheSize: 8 * MIB,
     blockSize: 32 * 1024,
   },
