@@ -49,9 +49,9 @@ class Heap<T> {
 const READY = -1;
 
 /**
- * When, by a clock that never steps, the outbox rows that are known in memory are due: leased ones at the end of their lease, retried ones after
- * their delay. Every step costs the logarithm of their number. Bounded: what does not fit is refused, and its owner
- * finds the row on disk again.
+ * When, by a clock that never steps, the outbox rows that are known in memory are due: leased ones at the end of their lease,
+ * retried ones after their delay. Every step costs the logarithm of their number. Bounded: what does not fit is refused, and its
+ * owner finds the row on disk again.
  */
 export class DueQueue {
   readonly #max: number;

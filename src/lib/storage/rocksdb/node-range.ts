@@ -117,8 +117,11 @@ export class NodeRange {
     const { processId, lt } = this.#bounds;
     const nodes: StoredNode[] = [];
     let nonce = this.#nonce;
-    for (const stretch of stretches) {
-      if (stretch.first > nonce) break;
+    for (const [index, stretch] of stretches.entries()) {
+      if (stretch.first > nonce) {
+        this.#behindGap = stretches.slice(index);
+        break;
+      }
       const last = stretch.nodes.at(-1);
       const isWithin = last !== undefined && entryKey({ ...last, processId }).compare(lt) < 0;
       for (const node of stretch.nodes) {

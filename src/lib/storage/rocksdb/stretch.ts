@@ -7,8 +7,8 @@ import type { Placed, StoredNode } from './rows.js';
 
 /*
  * A stretch: the JSON of 32 entries of one log as one value, because a page of 1000 values of 4 KB costs as much as everything
- * else about it. They stand there as the edges of a page by nonce, which are sent as they are. Entries are first stored one by one; the one that completes a stretch moves the JSON of all into it, in the
- * same batch (node-draft.ts).
+ * else about it. They stand there as the edges of a page by nonce, which are sent as they are. Entries are first stored one by one;
+ * the one that completes a stretch moves the JSON of all into it, in the same batch (node-draft.ts).
  *
  * Promises:
  * - stretches begin at the nonces 1, 33, 65 and so on, since 0 is mostly the process's own, and hold the JSON of all entries of
