@@ -163,8 +163,7 @@ export class DatabasePool implements Queryable {
       this.#noteReachable();
       return result;
     } catch (error) {
-      if (isOutdatedPlan(error)) return this.query(text, values);
-      if (!isLostStatement(error)) throw this.#noteFailure(error);
+      if (!isOutdatedPlan(error) && !isLostStatement(error)) throw this.#noteFailure(error);
       this.#noteLostPlan(error);
       return this.query(text, values);
     }
