@@ -149,15 +149,11 @@ export class Database {
     column: ColumnName,
     range: Omit<IteratorOptions, 'column'> & { readonly limit: number },
   ): Promise<readonly (readonly [key: Buffer, value: Buffer])[]> {
-    this.#assertOpen();
-    let iterator: RocksIterator | undefined;
+    const scan = this.scan(column, range);
     try {
-      iterator = this.#rocks.iterator({ ...range, column: this.#column(column) });
-      return await iterator.nextv(range.limit);
-    } catch (cause) {
-      throw toReadError(cause);
+      return await scan.next();
     } finally {
-      await iterator?.close();
+      await scan.close();
     }
   }
 
@@ -172,7 +168,12 @@ export class Database {
     range: Omit<IteratorOptions, 'column'> & { readonly limit: number },
   ): RowScan {
     this.#assertOpen();
-    const iterator = this.#rocks.iterator({ ...range, column: this.#column(column) });
+    let iterator: RocksIterator;
+    try {
+      iterator = this.#rocks.iterator({ ...range, column: this.#column(column) });
+    } catch (cause) {
+      throw toReadError(cause);
+    }
     return {
       async next() {
         try {
