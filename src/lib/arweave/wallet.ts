@@ -3,8 +3,7 @@ import type { JsonWebKey, KeyObject } from 'node:crypto';
 import { link, open, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { SuError } from '../errors.js';
-import { idFromBytes, sha256 } from '../protocol/ids.js';
-import type { Id } from '../protocol/ids.js';
+import { sha256Id, type Id } from '../protocol/ids.js';
 
 /** An RSA-4096 JWK has 3.2 KB; a larger file is something else. */
 const WALLET_BYTES_MAX = 65_536;
@@ -37,7 +36,7 @@ export async function readWallet(file: string): Promise<Wallet> {
   const jwk = parseJwk(await readWalletFile(file), file);
   const key = privateKeyOf(jwk, file);
   const owner = new Uint8Array(Buffer.from(jwk.n as string, 'base64url'));
-  return { file, address: idFromBytes(sha256(owner)), owner, key };
+  return { file, address: sha256Id(owner), owner, key };
 }
 
 /**

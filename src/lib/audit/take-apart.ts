@@ -1,7 +1,7 @@
 import { SuError } from '../errors.js';
 import type { BundleForm } from '../protocol/bundle.js';
 import { parseDataItem, type DataItem } from '../protocol/data-item.js';
-import { toBase64Url } from '../protocol/ids.js';
+import { asBuffer, toBase64Url } from '../protocol/ids.js';
 import { findTag } from '../protocol/tags.js';
 
 /** A stored bundle, taken apart as far as its bytes allow; views of them. */
@@ -65,7 +65,7 @@ export function takeApart(bytes: Uint8Array, subject: 'message' | 'process'): Ta
 }
 
 function readInner(data: Uint8Array): readonly Inner[] {
-  const content = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  const content = asBuffer(data);
   if (content.length < WORD_BYTES) refuse('the item count is missing');
   const count = readWord(content, 0);
   if (count === 0 || count > ITEMS_MAX) refuse(`it does not hold between 1 and ${ITEMS_MAX} items`);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { SuError } from '../errors.js';
 import { ownerAddress, parseDataItem } from '../protocol/data-item.js';
 import type { DataItem } from '../protocol/data-item.js';
-import type { Id } from '../protocol/ids.js';
+import { asBuffer, type Id } from '../protocol/ids.js';
 import { verifyDataItem } from '../protocol/signature-types.js';
 import { ITEM_PREFIX_BYTES, describeItem } from './described.js';
 import type { Described } from './described.js';
@@ -129,10 +129,7 @@ export class NetworkStore {
   async #append(kind: RecordKind, payload: Uint8Array): Promise<IndexEntry> {
     const height = this.#chain.blockOfUploads();
     const record = await this.#log.append({ kind, height, payload });
-    const described = describe(
-      kind,
-      Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength),
-    );
+    const described = describe(kind, asBuffer(payload));
     const taken = this.#take(record, described, payload);
     if (taken !== undefined) await taken;
     const entry = this.#index.find(described.id);

@@ -1,6 +1,6 @@
 import { SuError } from '../errors.js';
 import { deepHash } from '../protocol/deep-hash.js';
-import { fromBase64Url, idFromBytes, sha256 } from '../protocol/ids.js';
+import { fromBase64Url, sha256Id } from '../protocol/ids.js';
 import { verifyRsaPss } from '../protocol/rsa-pss.js';
 import type { Described } from './described.js';
 
@@ -41,8 +41,7 @@ export async function acceptTransaction(body: Uint8Array): Promise<Buffer> {
     refuse('its data is not with it: the local network takes transactions whole, not in chunks');
   }
   const signature = fromBase64Url(fields.signature);
-  if (idFromBytes(sha256(signature)) !== fields.id)
-    refuse('its id is not the hash of its signature');
+  if (sha256Id(signature) !== fields.id) refuse('its id is not the hash of its signature');
   const owner = fromBase64Url(fields.owner);
   if (!(await verifyRsaPss(owner, signedMessage(fields, owner), signature))) {
     throw new SuError('invalid-signature', 'the transaction is not signed by its owner');
@@ -61,7 +60,7 @@ export function describeTransaction(prefix: Buffer): Described {
   const text = (encoded: string): string => Buffer.from(encoded, 'base64url').toString('utf8');
   const signature = fromBase64Url(fields.signature);
   return {
-    id: idFromBytes(sha256(signature)),
+    id: sha256Id(signature),
     owner: fromBase64Url(fields.owner),
     recipient: fields.target,
     anchor: fields.last_tx,

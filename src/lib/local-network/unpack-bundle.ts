@@ -1,7 +1,7 @@
 import { isSuError } from '../errors.js';
 import { parseDataItem } from '../protocol/data-item.js';
 import { verifyDataItem } from '../protocol/signature-types.js';
-import { toBase64Url } from '../protocol/ids.js';
+import { asBuffer, toBase64Url } from '../protocol/ids.js';
 import type { Tag } from '../protocol/tags.js';
 
 /** An item inside a bundle: its place in the bundle's data. */
@@ -34,7 +34,7 @@ export async function unpackBundle(data: Uint8Array): Promise<readonly InnerItem
 
 /** The items of a bundle's data at their places, unchecked. */
 function placesOf(data: Uint8Array): readonly (InnerItem & { readonly id: string })[] {
-  const content = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  const content = asBuffer(data);
   const count = readWord(content, 0);
   if (count === undefined || count > ITEMS_MAX) return [];
   const places: (InnerItem & { readonly id: string })[] = [];

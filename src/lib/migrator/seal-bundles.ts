@@ -4,7 +4,7 @@ import {
   parseMessageBundle,
   parseProcessBundle,
 } from '../protocol/bundle.js';
-import { idFromBytes, sha256 } from '../protocol/ids.js';
+import { sha256Id } from '../protocol/ids.js';
 import type { Signer } from '../scheduler/ports.js';
 import type {
   BundleSealer,
@@ -136,7 +136,7 @@ function refuseOther(
   if (Buffer.compare(owner, own) === 0) return;
   throw new SuError(
     'invalid-wallet',
-    `the wrapper at nonce ${nonce ?? 'none'} of process ${processId} belongs to wallet ${idFromBytes(sha256(owner))}, ` +
+    `the wrapper at nonce ${nonce ?? 'none'} of process ${processId} belongs to wallet ${sha256Id(owner)}, ` +
       `and this wallet is ${address}: only its owner can sign it`,
   );
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { RawLogReader, RowPosition, StoredMessage, StoredProcess } from '../migrator/ports.js';
-import { isId, type Id } from '../protocol/ids.js';
+import { asBuffer, isId, type Id } from '../protocol/ids.js';
 import type { OperatorCall } from './outbox-calls.js';
 
 /*
@@ -123,8 +123,7 @@ async function firstPiece<Row>(pieces: AsyncIterable<readonly Row[]>): Promise<r
 function withText<Row extends { readonly bundle: Uint8Array }>(
   row: Row,
 ): Omit<Row, 'bundle'> & { bundle: string } {
-  const { buffer, byteOffset, byteLength } = row.bundle;
-  return { ...row, bundle: Buffer.from(buffer, byteOffset, byteLength).toString('base64') };
+  return { ...row, bundle: asBuffer(row.bundle).toString('base64') };
 }
 
 function placeOf({ epoch, nonce, rank }: RowPosition): RowPosition {

@@ -2,7 +2,7 @@ import { SuError, invariant } from '../errors.js';
 import { formatBlockHeight, parseDecimal } from './assignment.js';
 import { encodeDataItem, parseDataItem, type DataItem } from './data-item.js';
 import { signatureMessage } from './deep-hash.js';
-import { idFromBytes, idToBytes, quoteBounded } from './ids.js';
+import { asBuffer, idFromBytes, idToBytes, quoteBounded } from './ids.js';
 import { findTag, type Tag } from './tags.js';
 
 /** What a bundle of the SU is made of. */
@@ -127,7 +127,7 @@ function readWord(content: Buffer, offset: number, max: number): number {
 
 /** The items of a bundle's content. Nothing may be missing, follow, or carry another id than the one announced. */
 function parseItems(data: Uint8Array): DataItem[] {
-  const content = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  const content = asBuffer(data);
   if (content.length < WORD_BYTES) refuse('the item count is missing');
   const count = readWord(content, 0, ITEMS_MAX);
   if (count === 0 || count > ITEMS_MAX) refuse(`it does not hold between 1 and ${ITEMS_MAX} items`);

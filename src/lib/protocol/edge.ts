@@ -10,3 +10,20 @@ export const EDGE_HEAD = Buffer.from(',{"node":', 'latin1');
 export function edgeTail(cursor: number): string {
   return `,"cursor":"${cursor}"}`;
 }
+
+/** Bytes of an edge. @param node its JSON */
+export function edgeBytes(node: Uint8Array, cursor: number): number {
+  return EDGE_HEAD.length + node.length + edgeTail(cursor).length;
+}
+
+/** Writes an edge at a place, where there must be room; returns where it ends. */
+export function writeEdge(
+  into: Buffer,
+  { node, cursor }: { readonly node: Uint8Array; readonly cursor: number },
+  start: number,
+): number {
+  into.set(EDGE_HEAD, start);
+  into.set(node, start + EDGE_HEAD.length);
+  const tail = start + EDGE_HEAD.length + node.length;
+  return tail + into.write(edgeTail(cursor), tail, 'latin1');
+}

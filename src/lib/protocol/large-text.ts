@@ -9,6 +9,7 @@ import {
   renderProcessRecord,
   toJsonb,
 } from './wire.js';
+import { asBuffer } from './ids.js';
 
 /** Which of the texts of `wire.ts` is made of a bundle. */
 export interface LargeText {
@@ -83,7 +84,7 @@ function writeEscaped(
   start: number,
   { data, forJsonb }: { readonly data: Uint8Array; readonly forJsonb: boolean },
 ): number {
-  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  const bytes = asBuffer(data);
   let offset = start;
   for (let from = 0; from < bytes.length;) {
     const to = sequenceBoundary(bytes, Math.min(from + CHUNK_BYTES, bytes.length));

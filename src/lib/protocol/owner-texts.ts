@@ -1,5 +1,4 @@
-import { hash } from 'node:crypto';
-import { toBase64Url } from './ids.js';
+import { sha256Id, toBase64Url } from './ids.js';
 
 /** With their owners and texts they take about 350 KB. */
 const KNOWN_MAX = 256;
@@ -23,7 +22,7 @@ export class OwnerTexts {
     const known = this.#known.get(place);
     if (known?.owner.equals(owner) === true) return known.text;
     const text = Buffer.from(
-      `{"address":"${hash('sha256', owner, 'base64url')}","key":"${toBase64Url(owner)}"}`,
+      `{"address":"${sha256Id(owner)}","key":"${toBase64Url(owner)}"}`,
       'latin1',
     );
     const [oldest] = this.#known.keys();

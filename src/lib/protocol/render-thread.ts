@@ -3,6 +3,7 @@ import { SuError } from '../errors.js';
 import { startWorker } from '../start-worker.js';
 import type { LargeText } from './large-text.js';
 import type { RenderAnswer } from './render-worker.js';
+import { asBuffer } from './ids.js';
 
 /**
  * Entries with larger bundles are rendered in a thread. Ten megabytes that must all be escaped take most of a second,
@@ -164,8 +165,7 @@ export class RenderThread {
     const running = this.#running;
     this.#running = undefined;
     if ('text' in answer) {
-      const { buffer, byteOffset, byteLength } = answer.text;
-      running?.resolve(Buffer.from(buffer, byteOffset, byteLength));
+      running?.resolve(asBuffer(answer.text));
     } else {
       running?.reject(new SuError(answer.code, answer.message));
     }

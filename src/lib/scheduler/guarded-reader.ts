@@ -1,5 +1,6 @@
 import type { LogEntry, LogReader } from './ports.js';
 import type { ProcessWhitelist } from './process-whitelist.js';
+import { asBuffer } from '../protocol/ids.js';
 
 /**
  * A reader that knows only the processes of a list. Whoever names a process was answered before (`checkRead`); here is
@@ -32,7 +33,7 @@ const ASSIGNMENT_KEY = ',"assignment":';
 
 /** An entry does not carry its process; its assignment names it. */
 function processOf({ node }: LogEntry): string {
-  const bytes = Buffer.from(node.buffer, node.byteOffset, node.byteLength);
+  const bytes = asBuffer(node);
   // The message before it may be large. Within a string the quotes would be escaped, so this is the key.
   const start = bytes.lastIndexOf(ASSIGNMENT_KEY);
   if (start < 0) return '';

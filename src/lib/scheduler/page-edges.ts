@@ -1,4 +1,4 @@
-import { EDGE_HEAD, edgeTail } from '../protocol/edge.js';
+import { edgeBytes, writeEdge } from '../protocol/edge.js';
 import type { CursorKind, EdgeBlock, FoundEdges } from './edge-cache.js';
 import type { LogEntry } from './ports.js';
 
@@ -72,7 +72,7 @@ export class PageEdges {
   /** True when the page cannot hold this entry. */
   isFull(entry: LogEntry): boolean {
     if (this.#count >= this.#bounds.limit && !this.#mustHold(entry)) return true;
-    return !this.#fits(edgeBytes(entry, this.#cursorOf(entry)));
+    return !this.#fits(edgeBytes(entry.node, this.#cursorOf(entry)));
   }
 
   add(entry: LogEntry): void {
@@ -80,7 +80,7 @@ export class PageEdges {
     this.#count += 1;
     this.#entries.push(entry);
     this.#cursors.push(cursor);
-    const bytes = edgeBytes(entry, cursor);
+    const bytes = edgeBytes(entry.node, cursor);
     this.#entryBytes += bytes;
     this.#bytes += bytes;
     this.#last = { epoch: entry.epoch, cursor };
@@ -123,7 +123,7 @@ export class PageEdges {
       const entries = this.#entries.slice(at, end);
       const cursors = this.#cursors.slice(at, end);
       const edges = this.#isReady(at) ? viewEdges(entries) : renderEdges(entries, cursors);
-      const [last] = entries.slice(-1);
+      const last = entries.at(-1);
       if (last === undefined) break;
       blocks.push({
         ...edges,
@@ -207,31 +207,21 @@ export function placeOf(entry: LogEntry, by: CursorKind): number {
   return by === 'nonce' ? entry.nonce : entry.timestamp;
 }
 
-function edgeBytes(entry: LogEntry, cursor: number): number {
-  return EDGE_HEAD.length + entry.node.length + edgeTail(cursor).length;
-}
-
 interface Edges {
   readonly bytes: Buffer;
   readonly ends: readonly number[];
 }
 
 function renderEdges(entries: readonly LogEntry[], cursors: readonly number[]): Edges {
-  const tails = cursors.map(edgeTail);
-  const size = entries.reduce(
-    (sum, { node }, index) => sum + EDGE_HEAD.length + node.length + (tails[index]?.length ?? 0),
-    0,
-  );
+  const edges = entries.map(({ node }, index) => ({ node, cursor: cursors[index] ?? 0 }));
+  const size = edges.reduce((sum, { node, cursor }) => sum + edgeBytes(node, cursor), 0);
   // Not part of Buffer's pool, which one small block would keep in memory as a whole.
   const bytes = Buffer.allocUnsafeSlow(size);
   const ends: number[] = [];
-  let at = 0;
-  for (const [index, { node }] of entries.entries()) {
-    bytes.set(EDGE_HEAD, at);
-    bytes.set(node, at + EDGE_HEAD.length);
-    at += EDGE_HEAD.length + node.length;
-    at += bytes.write(tails[index] ?? '', at, 'latin1');
-    ends.push(at);
+  let end = 0;
+  for (const edge of edges) {
+    end = writeEdge(bytes, edge, end);
+    ends.push(end);
   }
   return { bytes, ends };
 }

@@ -8,6 +8,7 @@ import { parseQuery } from '../query.js';
 import type { HoldAnswer } from '../hold-answers.js';
 import { answerHeldJson, answerPage } from '../stream-page.js';
 import { parsePageQuery } from './page-query.js';
+import { asBuffer } from '../../protocol/ids.js';
 
 /** Lets a process be read, or throws SuError `not-allowed` or `not-ready`. */
 export type CheckRead = (processId: string) => void;
@@ -82,6 +83,7 @@ export function processRoute(options: LookUpOptions): Handler {
 }
 
 function answerEntry(ctx: HandlerContext, bytes: Uint8Array, holdAnswer: HoldAnswer): void {
+  // Koa takes a plain Uint8Array for an object to stringify.
   answerHeldJson(ctx, asBuffer(bytes), holdAnswer(ctx.res, bytes.length));
 }
 
@@ -89,9 +91,4 @@ function answerEntry(ctx: HandlerContext, bytes: Uint8Array, holdAnswer: HoldAns
 function wanted(ctx: HandlerContext): () => boolean {
   const { socket } = ctx.req;
   return () => !socket.destroyed;
-}
-
-/** The same bytes, not a copy: koa takes a plain Uint8Array for an object to stringify. */
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,5 +1,5 @@
 import { isSuError, SuError } from '../../errors.js';
-import { idFromBytes, isId, parseId, quoteBounded, sha256, type Id } from '../../protocol/ids.js';
+import { isId, parseId, quoteBounded, sha256Id, type Id } from '../../protocol/ids.js';
 import { unknownProcess, type Located } from '../../router/locate.js';
 import type { ProcessGuard } from '../../scheduler/process-whitelist.js';
 import { verifyPostedItem } from '../../scheduler/verify-data-item.js';
@@ -87,7 +87,7 @@ async function forwardItem(ctx: ForwardContext, options: ForwardSubmitOptions): 
   Object.assign(notes, { id: item.id, kind, processId });
   if (kind === 'process') {
     await checkSpawn(processId, options);
-    const owner = idFromBytes(sha256(item.owner));
+    const owner = sha256Id(item.owner);
     await forward.spawn(ctx, { processId, owner }, body);
     return;
   }

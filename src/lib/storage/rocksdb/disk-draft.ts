@@ -2,7 +2,7 @@ import { invariant } from '../../errors.js';
 import type { CopyWatermark, LogPlace } from '../../migrator/ports.js';
 import { readAssignment } from '../../protocol/assignment.js';
 import { parseProcessBundle } from '../../protocol/bundle.js';
-import { idFromBytes, type Id } from '../../protocol/ids.js';
+import { asBuffer, idFromBytes, type Id } from '../../protocol/ids.js';
 import type { BatchPuts } from './batch-puts.js';
 import type { Database } from './database.js';
 import { forgetLog } from './disk-forget.js';
@@ -208,10 +208,6 @@ export class DiskDraft {
 
 function readPlaces(value: Uint8Array): readonly Placed[] {
   return decodePlaces(asBuffer(value));
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function isAt(one: LogPlace, other: LogPlace): boolean {

@@ -1,13 +1,12 @@
 import { invariant } from '../../errors.js';
 import type { CopyWatermark, LogPlace } from '../../migrator/ports.js';
-import { readLong, writeLong } from './keys.js';
+import { LONG_BYTES, readLong, writeLong } from './keys.js';
 
 /*
  * What a disk copy keeps beside the rows of a store: how far the copy of each log is complete. An entry behind that place may
  * be there already, while a migration runs or after one was stopped, and nobody is shown it.
  */
 
-const LONG_BYTES = 8;
 const IS_DISORDERED = 1;
 const WATERMARK_FIXED_BYTES = 1 + 3 * LONG_BYTES;
 

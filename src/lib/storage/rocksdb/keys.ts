@@ -32,7 +32,8 @@ export const COLUMN_NAMES = ['default', 'nodes', 'bundles'] as const;
 export type ColumnName = (typeof COLUMN_NAMES)[number];
 
 export const ID_BYTES = 32;
-const LONG_BYTES = 8;
+/** Of a number in keys and values. */
+export const LONG_BYTES = 8;
 const WORD = 2 ** 32;
 
 /** Where an entry stands: what its keys are made of. */

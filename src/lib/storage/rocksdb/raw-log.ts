@@ -7,7 +7,7 @@ import type {
 import { readAssignment, type AssignmentFields } from '../../protocol/assignment.js';
 import { parseMessageBundle, parseProcessBundle } from '../../protocol/bundle.js';
 import type { DataItem } from '../../protocol/data-item.js';
-import { idFromBytes, isId, type Id } from '../../protocol/ids.js';
+import { asBuffer, idFromBytes, isId, type Id } from '../../protocol/ids.js';
 import type { Database } from './database.js';
 import type { Engine } from './engine.js';
 import {
@@ -271,5 +271,5 @@ function attempt<T>(read: () => T): T | undefined {
 }
 
 function toText(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+  return asBuffer(bytes).toString('utf8');
 }

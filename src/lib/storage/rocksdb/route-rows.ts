@@ -1,7 +1,7 @@
 import { invariant } from '../../errors.js';
 import { idToBytes, type Id } from '../../protocol/ids.js';
 import type { Placement, StoredScheduler } from '../../router/ports.js';
-import { ID_BYTES, readId, readLong, writeLong } from './keys.js';
+import { ID_BYTES, LONG_BYTES, readId, readLong, writeLong } from './keys.js';
 
 /*
  * What a router keeps, in the column `default`, by letters that the log does not use:
@@ -12,8 +12,6 @@ import { ID_BYTES, readId, readLong, writeLong } from './keys.js';
  *
  * Numbers have eight bytes, big-endian.
  */
-
-const LONG_BYTES = 8;
 
 /** The numbers that are given out next. */
 export interface RouteCounters {

@@ -1,14 +1,20 @@
 import { invariant } from '../../errors.js';
 import { idToBytes, type Id } from '../../protocol/ids.js';
 import type { Head } from '../../scheduler/ports.js';
-import { ID_BYTES, readId, readLong, writeId, writeLong, type Location } from './keys.js';
+import {
+  ID_BYTES,
+  LONG_BYTES,
+  readId,
+  readLong,
+  writeId,
+  writeLong,
+  type Location,
+} from './keys.js';
 
 /*
  * The values: fixed fields first, big-endian, then text or bytes to the end. Each value that may grow a field later
  * begins with a byte of flags.
  */
-
-const LONG_BYTES = 8;
 
 /** JSON of more than this is rendered from the bundle when it is read: hostile data may have JSON of six times its size. */
 export const STORED_JSON_BYTES_MAX = 64 * 1024;

@@ -1,8 +1,8 @@
 import { invariant } from '../../errors.js';
-import { EDGE_HEAD, edgeTail } from '../../protocol/edge.js';
+import { EDGE_HEAD, edgeBytes, edgeTail, writeEdge } from '../../protocol/edge.js';
 import type { Id } from '../../protocol/ids.js';
 import type { Database } from './database.js';
-import { readLong, stretchKey, writeLong } from './keys.js';
+import { LONG_BYTES, readLong, stretchKey, writeLong } from './keys.js';
 import type { Placed, StoredNode } from './rows.js';
 
 /*
@@ -24,7 +24,6 @@ export const STRETCH_ENTRIES = 32;
 export const STRETCH_BYTES_MAX = 1024 * 1024;
 
 const VERSION = 1;
-const LONG_BYTES = 8;
 const HEAD_BYTES = 1 + 2 * LONG_BYTES;
 /** Suffix, timestamp, end of the edge. */
 const ENTRY_BYTES = 2 * LONG_BYTES + 4;
@@ -32,7 +31,6 @@ const FIXED_BYTES = HEAD_BYTES + STRETCH_ENTRIES * ENTRY_BYTES;
 
 /** A stretch as it is read. */
 export interface Stretch {
-  readonly epoch: number;
   /** The nonce of its first entry. */
   readonly first: number;
   /** In order; their JSON are views of the value. */
@@ -57,9 +55,8 @@ export function encodeStretch(entries: readonly StretchEntry[]): Buffer | undefi
     begin !== undefined && entries.length === STRETCH_ENTRIES,
     'a stretch has all its entries',
   );
-  const tails = entries.map(({ place }) => edgeTail(place.nonce));
   const size = entries.reduce(
-    (sum, { json }, index) => sum + EDGE_HEAD.length + json.length + (tails[index]?.length ?? 0),
+    (sum, { place, json }) => sum + edgeBytes(json, place.nonce),
     FIXED_BYTES,
   );
   if (size > STRETCH_BYTES_MAX) return undefined;
@@ -68,10 +65,7 @@ export function encodeStretch(entries: readonly StretchEntry[]): Buffer | undefi
   writeLong(value, begin.place.nonce, writeLong(value, begin.place.epoch, 1));
   let end = FIXED_BYTES;
   for (const [index, { place, json }] of entries.entries()) {
-    value.set(EDGE_HEAD, end);
-    value.set(json, end + EDGE_HEAD.length);
-    end += EDGE_HEAD.length + json.length;
-    end += value.write(tails[index] ?? '', end, 'latin1');
+    end = writeEdge(value, { node: json, cursor: place.nonce }, end);
     const at = HEAD_BYTES + index * ENTRY_BYTES;
     value.writeUInt32BE(end, writeLong(value, place.timestamp, writeLong(value, place.suffix, at)));
   }
@@ -102,7 +96,7 @@ export function decodeStretch(
     return { epoch, nonce, suffix: readLong(value, at), timestamp, json, edge, isInStretch: true };
   });
   invariant(begin === value.length, 'a stored stretch ends where it says');
-  return { epoch, first, nodes };
+  return { first, nodes };
 }
 
 /** The JSON in an edge of which it is checked that it is the one of this nonce. */
