@@ -148,18 +148,52 @@ describe('stretches of entries', () => {
     expect(shown?.json?.toString()).to.equal('{"at":"0 31 0"}');
   });
 
-  it('are not made where an entry is missing, is there twice, or has no JSON of its own', async () => {
+  it('are not made where an entry is missing or is there twice, or none has its JSON stored', async () => {
     const [, ...withHole] = rowsOf(1, 32);
     await entries.write(withHole);
     await entries.write([...rowsOf(33, 64), { epoch: 0, nonce: 40, suffix: 7 }]);
-    await entries.write(rowsOf(65, 96), { large: [70] });
+    await entries.write(rowsOf(65, 96), { large: rowsOf(65, 96).map(({ nonce }) => nonce) });
     await entries.write([{ epoch: 0, nonce: 100, suffix: 3 }]);
     await entries.write(rowsOf(97, 128));
     for (const nonce of [1, 33, 65, 97]) expect(entries.hasStretch(nonce)).to.equal(false);
     const nodes = await entries.readAll();
     expect(nodes).to.have.lengthOf(31 + 33 + 32 + 33);
-    expect(nodes.every(({ json, nonce }) => (json === undefined) === (nonce === 70))).to.equal(
-      true,
+    for (const { json, nonce } of nodes) {
+      expect(json === undefined, `nonce ${nonce}`).to.equal(nonce >= 65 && nonce <= 96);
+    }
+  });
+
+  it('keep the places of entries whose JSON is not stored, first and last too', async () => {
+    const large = [1, 7, 8, 32];
+    await entries.write(rowsOf(1, 20), { isAtHead: true, large });
+    await entries.write(rowsOf(21, 32), { isAtHead: true, large });
+    expect(entries.hasStretch(1)).to.equal(true);
+    const nodes = await entries.readAll();
+    expect(nodes.map(({ nonce }) => nonce)).to.deep.equal(rowsOf(1, 32).map(({ nonce }) => nonce));
+    for (const node of nodes) {
+      const isLarge = large.includes(node.nonce);
+      expect(node.json?.toString()).to.equal(isLarge ? undefined : textOf(node));
+      expect('edge' in node, `nonce ${node.nonce}`).to.equal(!isLarge);
+      // It says whether the bundle is small.
+      expect(node.isInStretch).to.equal(!isLarge);
+      const row = entries.node({ epoch: 0, nonce: node.nonce, suffix: 0 });
+      expect(row).to.include({ json: undefined, isInStretch: !isLarge });
+      const [shown] = withStretched(entries.database, [
+        row && { ...row, processId: entries.processId },
+      ]);
+      expect(shown?.json?.toString()).to.equal(node.json?.toString());
+    }
+    expect(entries.damages).to.deep.equal([]);
+  });
+
+  it('are gone when an entry without stored JSON is written again: the others are rendered', async () => {
+    await entries.write(rowsOf(1, 32), { large: [9] });
+    await entries.write(rowsOf(9, 9), { large: [9] });
+    expect(entries.hasStretch(1)).to.equal(false);
+    const nodes = await entries.readAll();
+    expect(nodes).to.have.lengthOf(32);
+    expect(nodes.filter(({ isInStretch }) => !isInStretch).map(({ nonce }) => nonce)).to.deep.equal(
+      [9],
     );
   });
 
@@ -309,6 +343,7 @@ describe('stretches of entries', () => {
       const random = seeded(`stretch ${seed}`);
       const pick = (below: number): number => Math.floor(random() * below);
       const stored = new Map<string, Row>();
+      const large = Array.from({ length: 60 }, () => pick(1500));
       let row: Row = { epoch: 0, nonce: pick(3), suffix: 0 };
       while (stored.size < 700) {
         const batch: Row[] = [];
@@ -323,8 +358,8 @@ describe('stretches of entries', () => {
         }
         // Now and then a batch is written later, or twice.
         const again = random() < 0.1 ? batch.slice(0, pick(batch.length)) : [];
-        await entries.write(random() < 0.2 ? batch.toReversed() : batch);
-        if (again.length > 0) await entries.write(again);
+        await entries.write(random() < 0.2 ? batch.toReversed() : batch, { large });
+        if (again.length > 0) await entries.write(again, { large });
         for (const one of batch) stored.set(textOf(one), one);
       }
       const all = [...stored.values()].toSorted(
@@ -352,8 +387,17 @@ describe('stretches of entries', () => {
         expect(
           nodes.map(({ epoch, nonce, suffix }) => textOf({ epoch, nonce, suffix })),
         ).to.deep.equal(expected.map(textOf));
-        for (const { json, edge, timestamp, ...place } of nodes) {
+        for (const { json, edge, timestamp, isInStretch, ...place } of nodes) {
           if (json !== undefined) expect(json.toString()).to.equal(textOf(place));
+          if (large.includes(place.nonce)) {
+            expect({ json, edge, isInStretch }).to.deep.equal({
+              json: undefined,
+              edge: undefined,
+              isInStretch: false,
+            });
+          } else if (json === undefined) {
+            expect(isInStretch).to.equal(true);
+          }
           expect(timestamp).to.equal(1000 + place.nonce);
           if (edge === undefined) continue;
           fromStretches += 1;
@@ -361,6 +405,7 @@ describe('stretches of entries', () => {
         }
       }
       expect(fromStretches).to.be.greaterThan(1000);
+      expect(entries.damages).to.deep.equal([]);
     });
   }
 });
@@ -391,6 +436,8 @@ describe('the embedded store with stretches', () => {
     for (let count = 1; all.length < 150; count += 1) {
       const onto = builder.head;
       const more = await builder.messages(count);
+      // Of these the JSON is not stored.
+      if (count % 4 === 0) more.push(await builder.message({ data: Buffer.alloc(70_000, 'x') }));
       await opened.store.append([runOf(onto, ...more)]);
       all.push(...more);
     }

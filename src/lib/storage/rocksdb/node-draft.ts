@@ -5,18 +5,12 @@ import { entryFloor, entryKey, stretchKey } from './keys.js';
 import { decodeNode, encodeNode, encodeStretchedNode, type Placed } from './rows.js';
 import { encodeStretch, firstOfStretch, STRETCH_ENTRIES, type StretchEntry } from './stretch.js';
 
-/** An entry that is to be written. */
-interface Drawn {
-  readonly place: Placed;
-  readonly json: Uint8Array | undefined;
-}
-
 /** What a batch writes of the entries of one stretch. */
 interface Piece {
   readonly processId: Id;
   readonly epoch: number;
   readonly first: number;
-  readonly entries: Drawn[];
+  readonly entries: StretchEntry[];
   /** All entries go to the end of their log: no stretch can hold their places yet. */
   isAtHead: boolean;
 }
@@ -25,8 +19,8 @@ interface Piece {
  * The entries that one batch writes into the column `nodes`, and the stretches that they complete. Nothing of it is in the batch
  * before `finish`.
  *
- * A stretch is made by the entry that is its last, when all of the others are there, each once and each with its JSON; by then
- * those of earlier batches are read back. What is written into the places of a stretch otherwise takes the stretch away. When what
+ * A stretch is made by the entry that is its last, when all of the others are there, each once, with its JSON or too large to have
+ * it stored; by then those of earlier batches are read back. What is written into the places of a stretch otherwise takes the stretch away. When what
  * is there cannot be read the entries are written as they are: an old fault must not stop new entries.
  */
 export class NodeDraft {
@@ -84,15 +78,16 @@ export class NodeDraft {
       return;
     }
     this.#puts.put('nodes', key, joined.value);
-    for (const place of joined.places) {
-      this.#puts.put('nodes', entryKey(place), encodeStretchedNode(place));
+    for (const { place, json } of joined.entries) {
+      const row = json === undefined ? encodeNode(place, undefined) : encodeStretchedNode(place);
+      this.#puts.put('nodes', entryKey(place), row);
     }
   }
 
   /** The stretch that the piece completes. */
   #join(
     piece: Piece,
-  ): { readonly value: Uint8Array; readonly places: readonly Placed[] } | undefined {
+  ): { readonly value: Uint8Array; readonly entries: readonly StretchEntry[] } | undefined {
     const { processId, first, entries } = piece;
     const last = first + STRETCH_ENTRIES - 1;
     if (this.#forgotten.has(processId) || !entries.some(({ place }) => place.nonce === last)) {
@@ -103,16 +98,17 @@ export class NodeDraft {
     const all = [...others, ...entries].toSorted(
       (one, other) => one.place.nonce - other.place.nonce,
     );
-    const whole = all.flatMap(({ place, json }, index): readonly StretchEntry[] =>
-      json !== undefined && place.nonce === first + index ? [{ place, json }] : [],
-    );
-    if (all.length !== STRETCH_ENTRIES || whole.length !== STRETCH_ENTRIES) return undefined;
-    const value = encodeStretch(whole);
-    return value && { value, places: whole.map(({ place }) => place) };
+    const isWhole = all.every(({ place }, index) => place.nonce === first + index);
+    if (all.length !== STRETCH_ENTRIES || !isWhole) return undefined;
+    const value = encodeStretch(all);
+    return value && { value, entries: all };
   }
 
-  /** What the database has in these places and the batch does not write again; undefined when it cannot be read. */
-  #readOthers({ processId, epoch, first, entries }: Piece): readonly Drawn[] | undefined {
+  /**
+   * What the database has in these places and the batch does not write again; undefined when it cannot be read, or when the JSON
+   * of one stands in the stretch that this batch takes away.
+   */
+  #readOthers({ processId, epoch, first, entries }: Piece): readonly StretchEntry[] | undefined {
     const written = new Set(entries.map(({ place }) => `${place.nonce}.${place.suffix}`));
     try {
       const rows = this.#database.readFew('nodes', {
@@ -121,10 +117,11 @@ export class NodeDraft {
         // One more than there should be tells that a place is taken twice.
         limit: STRETCH_ENTRIES + 1,
       });
-      return rows
+      const others = rows
         .map(([, value]) => decodeNode(value))
-        .filter(({ nonce, suffix }) => !written.has(`${nonce}.${suffix}`))
-        .map(({ json, ...place }) => ({ place: { ...place, processId }, json }));
+        .filter(({ nonce, suffix }) => !written.has(`${nonce}.${suffix}`));
+      if (others.some(({ isInStretch }) => isInStretch)) return undefined;
+      return others.map(({ json, ...place }) => ({ place: { ...place, processId }, json }));
     } catch {
       // Intended, see above.
       return undefined;

@@ -13,8 +13,9 @@ import type { Placed, StoredNode } from './rows.js';
  * Promises:
  * - stretches begin at the nonces 1, 33, 65 and so on, since 0 is mostly the process's own, and hold the JSON of all entries of
  *   32 nonces, of which each has one; whatever breaks that takes the stretch away;
- * - an entry's own row stays, without the JSON, and its bundle is small: without the stretch every entry can be rendered, so
- *   losing one costs time and nothing else;
+ * - an entry whose JSON is too large to be stored has its place in the stretch and no edge: it is rendered, as it is without one;
+ * - an entry's own row stays, without the JSON, and its bundle is small when the stretch has its JSON: without the stretch
+ *   every entry can be rendered, so losing one costs time and nothing else;
  * - what came before stretches, and stores without them, are read as before.
  */
 
@@ -33,7 +34,7 @@ const FIXED_BYTES = HEAD_BYTES + STRETCH_ENTRIES * ENTRY_BYTES;
 export interface Stretch {
   /** The nonce of its first entry. */
   readonly first: number;
-  /** In order; their JSON are views of the value. */
+  /** In order; their JSON are views of the value, undefined for those that are rendered. */
   readonly nodes: readonly StoredNode[];
 }
 
@@ -45,10 +46,15 @@ export function firstOfStretch(nonce: number): number {
 /** What goes into a stretch of one entry. */
 export interface StretchEntry {
   readonly place: Placed;
-  readonly json: Uint8Array;
+  /** Undefined: it is rendered at each read. */
+  readonly json: Uint8Array | undefined;
 }
 
-/** A stretch as it is stored; undefined when it would be too long. @param entries all of one stretch, in order */
+/**
+ * A stretch as it is stored; undefined when it would be too long, or hold no JSON at all.
+ *
+ * @param entries all of one stretch, in order
+ */
 export function encodeStretch(entries: readonly StretchEntry[]): Buffer | undefined {
   const [begin] = entries;
   invariant(
@@ -56,16 +62,16 @@ export function encodeStretch(entries: readonly StretchEntry[]): Buffer | undefi
     'a stretch has all its entries',
   );
   const size = entries.reduce(
-    (sum, { place, json }) => sum + edgeBytes(json, place.nonce),
+    (sum, { place, json }) => sum + (json === undefined ? 0 : edgeBytes(json, place.nonce)),
     FIXED_BYTES,
   );
-  if (size > STRETCH_BYTES_MAX) return undefined;
+  if (size === FIXED_BYTES || size > STRETCH_BYTES_MAX) return undefined;
   const value = Buffer.allocUnsafe(size);
   value[0] = VERSION;
   writeLong(value, begin.place.nonce, writeLong(value, begin.place.epoch, 1));
   let end = FIXED_BYTES;
   for (const [index, { place, json }] of entries.entries()) {
-    end = writeEdge(value, { node: json, cursor: place.nonce }, end);
+    if (json !== undefined) end = writeEdge(value, { node: json, cursor: place.nonce }, end);
     const at = HEAD_BYTES + index * ENTRY_BYTES;
     value.writeUInt32BE(end, writeLong(value, place.timestamp, writeLong(value, place.suffix, at)));
   }
@@ -89,11 +95,15 @@ export function decodeStretch(
     const at = HEAD_BYTES + index * ENTRY_BYTES;
     const end = value.readUInt32BE(at + 2 * LONG_BYTES);
     const nonce = first + index;
+    const suffix = readLong(value, at);
+    const timestamp = readLong(value, at + LONG_BYTES);
+    if (end === begin) {
+      return { epoch, nonce, suffix, timestamp, json: undefined, isInStretch: false };
+    }
     const json = jsonBetween(value, { begin, end, nonce });
     const edge = value.subarray(begin, end);
     begin = end;
-    const timestamp = readLong(value, at + LONG_BYTES);
-    return { epoch, nonce, suffix: readLong(value, at), timestamp, json, edge, isInStretch: true };
+    return { epoch, nonce, suffix, timestamp, json, edge, isInStretch: true };
   });
   invariant(begin === value.length, 'a stored stretch ends where it says');
   return { first, nodes };
@@ -134,7 +144,7 @@ export function withStretched(
   const places = new Map<string, NodeOfLog>();
   for (const node of nodes) if (node !== undefined) places.set(stretchNameOf(node), node);
   const values = database.readMany('nodes', [...places.values()].map(stretchKeyOf));
-  const stretches = new Map<string, ReadonlyMap<string, Buffer>>();
+  const stretches = new Map<string, ReadonlyMap<string, Buffer | undefined>>();
   for (const [index, [name, place]] of [...places].entries()) {
     const value = values[index];
     const texts = value && textsOf(value, place);
@@ -144,16 +154,20 @@ export function withStretched(
     if (node === undefined) return undefined;
     const texts = stretches.get(stretchNameOf(node));
     if (texts === undefined) return node;
-    return { ...node, json: texts.get(`${node.nonce} ${node.suffix}`) ?? Buffer.alloc(0) };
+    const name = `${node.nonce} ${node.suffix}`;
+    return { ...node, json: texts.has(name) ? texts.get(name) : Buffer.alloc(0) };
   });
 }
 
 /** The JSON of a stretch by nonce and suffix; undefined when it is damaged, as its readers find too. */
-function textsOf(value: Buffer, node: NodeOfLog): ReadonlyMap<string, Buffer> | undefined {
+function textsOf(
+  value: Buffer,
+  node: NodeOfLog,
+): ReadonlyMap<string, Buffer | undefined> | undefined {
   const place = { epoch: node.epoch, nonce: firstOfStretch(node.nonce) };
   try {
     const { nodes } = decodeStretch(value, place);
-    return new Map(nodes.map(({ nonce, suffix, json }) => [`${nonce} ${suffix}`, json as Buffer]));
+    return new Map(nodes.map(({ nonce, suffix, json }) => [`${nonce} ${suffix}`, json]));
   } catch {
     return undefined;
   }
