@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { Agent, get } from 'node:http';
+import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,6 +16,7 @@ import { startSu, type SuProcess } from '../support/su-process.js';
 import { testWallet, testWalletPath } from '../support/test-wallet.js';
 import { migrate } from '../../src/lib/storage/postgres/migrations.js';
 import { generateRows } from '../support/generate-rows.js';
+import { fetchTimed, type TimedAnswer } from './fetch-timed.js';
 import { cpuMsOf, memoryOf } from './programs.js';
 import { median } from './statistics.js';
 
@@ -42,6 +43,7 @@ const { values: flags } = parseArgs({
 
 const PAGE_ENTRIES = 1000;
 const PAGE_ROUNDS = 15;
+const WARM_UP_ROUNDS = 2;
 const SETTLED_LOOK_MS = 2000;
 const SETTLED_WAIT_MS = 120_000;
 const ENTRY = fileURLToPath(new URL('../../bin/run.js', import.meta.url));
@@ -178,7 +180,10 @@ async function settled(pid: number): Promise<void> {
   }
 }
 
-/** One server with the disk and one without, asked in turn. */
+/**
+ * One server with the disk and one without, asked in turn for three pages each: whoever reads a log asks one server for one page
+ * after the other, and what the other server does in between would make both slower.
+ */
 async function measurePages(options: {
   readonly server: TestServer;
   readonly url: string;
@@ -207,33 +212,36 @@ async function measurePages(options: {
     servers.push(plain);
     await settled(disk.pid);
     const count = Math.floor(options.rows / 2);
-    const places = { begin: 0, middle: Math.floor(count / 2), end: count - PAGE_ENTRIES - 1 };
-    const figures: PageFigure[] = [];
-    const times = new Map<string, { disk: number[]; database: number[]; same: boolean }>();
-    for (let round = 0; round < PAGE_ROUNDS + 2; round += 1) {
-      for (const [at, from] of Object.entries(places)) {
-        // A page that nobody asked for before, so that neither server has it in memory.
-        const begin = from + (at === 'end' ? -1 : 1) * round * PAGE_ENTRIES;
-        const path = `/${options.processId}?from-nonce=${begin}&limit=${PAGE_ENTRIES}`;
-        const one = await fetchTimed(disk.url + path);
-        const other = await fetchTimed(plain.url + path);
-        const entry = times.get(at) ?? { disk: [], database: [], same: true };
-        times.set(at, entry);
-        entry.same &&= one.bytes.equals(other.bytes);
-        if (round < 2) continue;
-        entry.disk.push(one.ms);
-        entry.database.push(other.ms);
+    const places = [
+      { at: 'begin', from: 0, step: PAGE_ENTRIES },
+      { at: 'middle', from: Math.floor(count / 2), step: PAGE_ENTRIES },
+      { at: 'end', from: count - PAGE_ENTRIES - 1, step: -PAGE_ENTRIES },
+    ].map((place) => ({ ...place, disk: [] as number[], database: [] as number[], same: true }));
+    for (let round = 0; round < PAGE_ROUNDS + WARM_UP_ROUNDS; round += 1) {
+      // Pages that nobody asked for before, so that neither server has them in memory; each place is the first as often.
+      const turn = round % places.length;
+      const asked = [...places.slice(turn), ...places.slice(0, turn)];
+      const paths = asked.map(
+        ({ from, step }) =>
+          `/${options.processId}?from-nonce=${from + round * step}&limit=${PAGE_ENTRIES}`,
+      );
+      const fromDisk = await fetchInTurn(disk.url, paths);
+      const fromDatabase = await fetchInTurn(plain.url, paths);
+      for (const [index, place] of asked.entries()) {
+        const [one, other] = [fromDisk[index], fromDatabase[index]];
+        if (one === undefined || other === undefined) throw new Error('a page was not fetched');
+        place.same &&= one.bytes.equals(other.bytes);
+        if (round < WARM_UP_ROUNDS) continue;
+        place.disk.push(one.ms);
+        place.database.push(other.ms);
       }
     }
-    for (const [at, { disk: onDisk, database, same }] of times) {
-      figures.push({
-        at,
-        diskMs: median(onDisk),
-        databaseMs: median(database),
-        sameBytes: same,
-      });
-    }
-    return figures;
+    return places.map(({ at, disk: onDisk, database, same }) => ({
+      at,
+      diskMs: median(onDisk),
+      databaseMs: median(database),
+      sameBytes: same,
+    }));
   } finally {
     agent.destroy();
     for (const one of servers) await one.stop('SIGTERM');
@@ -244,21 +252,11 @@ async function measurePages(options: {
 
 const agent = new Agent({ keepAlive: true });
 
-/** Without decoding or parsing, which would cost this program more than the page costs the server. */
-function fetchTimed(url: string): Promise<{ readonly ms: number; readonly bytes: Buffer }> {
-  const begun = performance.now();
-  return new Promise((resolve, reject) => {
-    get(url, { agent }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('end', () => {
-        const ms = performance.now() - begun;
-        if (response.statusCode === 200) resolve({ ms, bytes: Buffer.concat(chunks) });
-        else reject(new Error(`${url} answers ${response.statusCode}`));
-      });
-    }).on('error', reject);
-  });
+/** One after the other. */
+async function fetchInTurn(url: string, paths: readonly string[]): Promise<readonly TimedAnswer[]> {
+  const answers: TimedAnswer[] = [];
+  for (const path of paths) answers.push(await fetchTimed(url + path, agent));
+  return answers;
 }
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
