@@ -89,12 +89,17 @@ describe('su verify', () => {
       ['--checkpoint', join(cwd, 'no-such-folder', 'place'), '--no-signatures'],
       ['--store', '--url', su.url, processId],
     ];
-    for (const args of cases) {
-      const run = await runSu(['verify', ...args], { cwd });
-      expect(run.status, `${args.join(' ')}: ${run.stdout}${run.stderr}`).to.equal(2);
-      expect(run.stderr).to.match(/^su: .+\n$/);
+    const verify = (args: readonly string[]): ReturnType<typeof runSu> =>
+      runSu(['verify', ...args], { cwd });
+    const [json, ...runs] = await Promise.all([
+      verify([processId, '--url', nobody, '--json']),
+      ...cases.map(verify),
+    ]);
+    for (const [index, run] of runs.entries()) {
+      const args = cases[index]?.join(' ');
+      expect(run.status, `${args}: ${run.stdout}${run.stderr}`).to.equal(2);
+      expect(run.stderr, args).to.match(/^su: .+\n$/);
     }
-    const json = await runSu(['verify', processId, '--url', nobody, '--json'], { cwd });
     expect(json.status).to.equal(2);
     expect(linesOf(json)[0]).to.include({ code: 'store-unavailable' });
   }).timeout(120_000);
