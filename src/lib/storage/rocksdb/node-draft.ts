@@ -20,8 +20,8 @@ interface Piece {
  * before `finish`.
  *
  * A stretch is made by the entry that is its last, when all of the others are there, each once, with its JSON or too large to have
- * it stored; by then those of earlier batches are read back. What is written into the places of a stretch otherwise takes the stretch away. When what
- * is there cannot be read the entries are written as they are: an old fault must not stop new entries.
+ * it stored; by then those of earlier batches are read back. What is written into the places of a stretch otherwise takes the
+ * stretch away. When what is there cannot be read the entries are written as they are: an old fault must not stop new entries.
  */
 export class NodeDraft {
   readonly #database: Database;

@@ -144,30 +144,25 @@ export function withStretched(
   const places = new Map<string, NodeOfLog>();
   for (const node of nodes) if (node !== undefined) places.set(stretchNameOf(node), node);
   const values = database.readMany('nodes', [...places.values()].map(stretchKeyOf));
-  const stretches = new Map<string, ReadonlyMap<string, Buffer | undefined>>();
+  const stretches = new Map<string, Stretch>();
   for (const [index, [name, place]] of [...places].entries()) {
     const value = values[index];
-    const texts = value && textsOf(value, place);
-    if (texts !== undefined) stretches.set(name, texts);
+    const stretch = value && readableStretch(value, place);
+    if (stretch !== undefined) stretches.set(name, stretch);
   }
   return nodes.map((node) => {
     if (node === undefined) return undefined;
-    const texts = stretches.get(stretchNameOf(node));
-    if (texts === undefined) return node;
-    const name = `${node.nonce} ${node.suffix}`;
-    return { ...node, json: texts.has(name) ? texts.get(name) : Buffer.alloc(0) };
+    const stretch = stretches.get(stretchNameOf(node));
+    if (stretch === undefined) return node;
+    const held = stretch.nodes[node.nonce - stretch.first];
+    return { ...node, json: held?.suffix === node.suffix ? held.json : Buffer.alloc(0) };
   });
 }
 
-/** The JSON of a stretch by nonce and suffix; undefined when it is damaged, as its readers find too. */
-function textsOf(
-  value: Buffer,
-  node: NodeOfLog,
-): ReadonlyMap<string, Buffer | undefined> | undefined {
-  const place = { epoch: node.epoch, nonce: firstOfStretch(node.nonce) };
+/** The stretch of an entry's place; undefined when it is damaged, as its readers find too. */
+function readableStretch(value: Buffer, { epoch, nonce }: NodeOfLog): Stretch | undefined {
   try {
-    const { nodes } = decodeStretch(value, place);
-    return new Map(nodes.map(({ nonce, suffix, json }) => [`${nonce} ${suffix}`, json]));
+    return decodeStretch(value, { epoch, nonce: firstOfStretch(nonce) });
   } catch {
     return undefined;
   }
