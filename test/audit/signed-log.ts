@@ -9,7 +9,7 @@ import {
   type DataItem,
 } from '../../src/lib/protocol/data-item.js';
 import { signatureMessageSync } from '../../src/lib/protocol/deep-hash.js';
-import { idToBytes, type Id } from '../../src/lib/protocol/ids.js';
+import { asBuffer, idToBytes, type Id } from '../../src/lib/protocol/ids.js';
 import { signEntry, type Job } from '../../src/lib/scheduler/entry.js';
 import type { Head, NewEntry } from '../../src/lib/scheduler/ports.js';
 import { tagsOf, testWallet, type TestWallet } from '../support/item-factory.js';
@@ -173,8 +173,7 @@ function momentOf(wallet: TestWallet, now: number) {
 
 /** Where the second item of a bundle's content begins. */
 export function assignmentEnd(content: Uint8Array): number {
-  const view = Buffer.from(content.buffer, content.byteOffset, content.byteLength);
-  return 32 * 5 + view.readUInt32LE(32);
+  return 32 * 5 + asBuffer(content).readUInt32LE(32);
 }
 
 /** A copy of a row's bundle with one byte changed, counted from its end. */

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { parseDataItem } from '../../src/lib/protocol/data-item.js';
-import { idFromBytes, idToBytes, sha256 } from '../../src/lib/protocol/ids.js';
+import { idToBytes, sha256Id } from '../../src/lib/protocol/ids.js';
 import { startCluster, type Cluster } from '../support/cluster.js';
 import { readRecordedExchanges, readRecordedItem } from '../support/recorded.js';
 import type { SuProcess } from '../support/su-process.js';
@@ -79,7 +79,7 @@ const exchanges = readRecordedExchanges('router') as unknown as readonly RouterE
 const processId = parseDataItem(readRecordedItem('process-plain'), 'posted').id;
 const messageId = parseDataItem(readRecordedItem('message-json'), 'posted').id;
 const routedOwner = parseDataItem(readRecordedItem('guards/process-third'), 'posted').owner;
-const routedWallet = idFromBytes(sha256(routedOwner));
+const routedWallet = sha256Id(routedOwner);
 
 function pathOf({ path }: RouterExchange): string {
   return path

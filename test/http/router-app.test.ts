@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { idFromBytes, sha256 } from '../../src/lib/protocol/ids.js';
+import { sha256Id } from '../../src/lib/protocol/ids.js';
 import { openFakeScheduler, type FakeScheduler } from '../support/fake-scheduler.js';
 import { randomId } from '../support/item-factory.js';
 import { idOf } from '../support/memory-store.js';
@@ -120,7 +120,7 @@ describe('a router that redirects', () => {
 
   it("sends a wallet's processes where the list says, and names the place in the log", async () => {
     await router.close();
-    const owner = idFromBytes(sha256(wallet.owner));
+    const owner = sha256Id(wallet.owner);
     router = await startRouterApp({
       schedulers: [
         { url: urlOf(0), noRoute: false, walletsToRoute: [], walletsOnly: false },

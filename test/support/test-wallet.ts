@@ -9,7 +9,7 @@ import {
 import { link, mkdir, readFile, unlink, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { idFromBytes, sha256, type Id } from '../../src/lib/protocol/ids.js';
+import { sha256Id, type Id } from '../../src/lib/protocol/ids.js';
 
 /** A real RSA-4096 wallet for tests. */
 export interface TestWallet {
@@ -74,7 +74,7 @@ async function openWallet(name: string): Promise<TestWallet> {
   return {
     jwk,
     owner,
-    address: idFromBytes(sha256(owner)),
+    address: sha256Id(owner),
     sign: (message) =>
       new Promise((resolve, reject) => {
         sign('sha256', message, key, (error, signature) => {

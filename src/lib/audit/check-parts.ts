@@ -1,6 +1,6 @@
 import { parseDecimal } from '../protocol/assignment.js';
 import type { DataItem } from '../protocol/data-item.js';
-import { isId, sha256, toBase64Url, type Id } from '../protocol/ids.js';
+import { isId, sha256Id, toBase64Url, type Id } from '../protocol/ids.js';
 import { findTag } from '../protocol/tags.js';
 import { shown, type Remark } from './findings.js';
 import type { SignatureVerifier } from './verify-signature.js';
@@ -161,12 +161,7 @@ function wrongSignature(part: 'assignment' | 'item', { owner, signature }: DataI
   return {
     code: part === 'assignment' ? 'assignment-signature' : 'message-signature',
     part,
-    expected: `a signature of ${addressOf(owner)}`,
-    found: `one that does not verify (id ${toBase64Url(sha256(signature))})`,
+    expected: `a signature of ${sha256Id(owner)}`,
+    found: `one that does not verify (id ${sha256Id(signature)})`,
   };
-}
-
-/** base64url(SHA-256(owner)) */
-export function addressOf(owner: Uint8Array): string {
-  return toBase64Url(sha256(owner));
 }

@@ -1,7 +1,7 @@
 import type { StoredMessage, StoredProcess } from '../migrator/ports.js';
-import type { DataItem } from '../protocol/data-item.js';
+import { ownerAddress, type DataItem } from '../protocol/data-item.js';
 import { isId } from '../protocol/ids.js';
-import { checkClaims, addressOf, type CheckedClaims, type Claim } from './check-parts.js';
+import { checkClaims, type CheckedClaims, type Claim } from './check-parts.js';
 import type { CheckedEntry, Link } from './checked-entry.js';
 import { shown, type Remark } from './findings.js';
 import { differenceOfMessage, differenceOfProcess, type Difference } from './stored-json.js';
@@ -156,7 +156,7 @@ function toChecked(stored: StoredRow, { apart, claims }: Checked): CheckedEntry 
     hashChain: stated?.hashChain,
     links: linksOf(stored, { apart, claims }),
     assignmentId: assignment?.id,
-    owner: trusted && assignment !== undefined ? addressOf(assignment.owner) : undefined,
+    owner: trusted && assignment !== undefined ? ownerAddress(assignment) : undefined,
     remarks,
     signatures,
     unverified,

@@ -3,10 +3,10 @@ import { z } from 'zod';
 import { SuError } from '../errors.js';
 import type { RowPosition } from '../migrator/ports.js';
 import { encodeDataItem, parseDataItem, type DataItem } from '../protocol/data-item.js';
-import { fromBase64Url, isId, sha256, toBase64Url, type Id } from '../protocol/ids.js';
+import { fromBase64Url, isId, sha256Id, type Id } from '../protocol/ids.js';
 import { SIGNATURE_TYPES, type SignatureType } from '../protocol/signature-types.js';
 import { encodeTags, type Tag } from '../protocol/tags.js';
-import { addressOf, checkClaims, type Claim } from './check-parts.js';
+import { checkClaims, type Claim } from './check-parts.js';
 import type { CheckedEntry } from './checked-entry.js';
 import { shown, type Remark } from './findings.js';
 import type { SignatureVerifier } from './verify-signature.js';
@@ -117,7 +117,7 @@ async function checkNode(
     owner:
       assignment === undefined || claims.remarks.some(({ code }) => code === 'assignment-signature')
         ? undefined
-        : addressOf(fromBase64Url(assignment.owner.key)),
+        : sha256Id(fromBase64Url(assignment.owner.key)),
     remarks,
     signatures: claims.signatures,
     unverified: claims.unverified,
@@ -185,13 +185,13 @@ function checkProcessId(processId: Id, message: WireItem | undefined, remarks: R
 function claimOf(wire: WireItem, part: 'assignment' | 'item', remarks: Remark[]): Claim {
   const signature = fromBase64Url(wire.signature);
   const key = fromBase64Url(wire.owner.key);
-  const id = toBase64Url(sha256(signature));
+  const id = sha256Id(signature);
   if (id !== wire.id) {
     remarks.push({ code: 'announced-id', part, expected: id, found: shown(wire.id) });
   }
   const { address } = wire.owner;
-  if (typeof address === 'string' && address !== addressOf(key)) {
-    remarks.push({ code: 'announced-id', part, expected: addressOf(key), found: shown(address) });
+  if (typeof address === 'string' && address !== sha256Id(key)) {
+    remarks.push({ code: 'announced-id', part, expected: sha256Id(key), found: shown(address) });
   }
   const anchor = anchorOf(wire.anchor);
   const data = Buffer.from(wire.data ?? '', 'utf8');

@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { invariant } from '../errors.js';
 import { parseMessageBundle, parseProcessBundle, type SpawnPlace } from './bundle.js';
 import { parseDataItem, type DataItem } from './data-item.js';
+import { asBuffer } from './ids.js';
 import {
   renderNode,
   renderProcessData,
@@ -9,7 +10,6 @@ import {
   renderProcessRecord,
   toJsonb,
 } from './wire.js';
-import { asBuffer } from './ids.js';
 
 /** Which of the texts of `wire.ts` is made of a bundle. */
 export interface LargeText {

@@ -1,9 +1,9 @@
 import type { Worker } from 'node:worker_threads';
 import { SuError } from '../errors.js';
 import { startWorker } from '../start-worker.js';
+import { asBuffer } from './ids.js';
 import type { LargeText } from './large-text.js';
 import type { RenderAnswer } from './render-worker.js';
-import { asBuffer } from './ids.js';
 
 /**
  * Entries with larger bundles are rendered in a thread. Ten megabytes that must all be escaped take most of a second,

@@ -1,6 +1,6 @@
+import { asBuffer } from '../protocol/ids.js';
 import type { LogEntry, LogReader } from './ports.js';
 import type { ProcessWhitelist } from './process-whitelist.js';
-import { asBuffer } from '../protocol/ids.js';
 
 /**
  * A reader that knows only the processes of a list. Whoever names a process was answered before (`checkRead`); here is

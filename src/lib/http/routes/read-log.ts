@@ -1,4 +1,5 @@
 import type { Metrics } from '../../observability/metrics.js';
+import { asBuffer } from '../../protocol/ids.js';
 import type { LogReader } from '../../scheduler/ports.js';
 import { readEntry } from '../../scheduler/read-entry.js';
 import type { ReadPage } from '../../scheduler/read-page.js';
@@ -8,7 +9,6 @@ import { parseQuery } from '../query.js';
 import type { HoldAnswer } from '../hold-answers.js';
 import { answerHeldJson, answerPage } from '../stream-page.js';
 import { parsePageQuery } from './page-query.js';
-import { asBuffer } from '../../protocol/ids.js';
 
 /** Lets a process be read, or throws SuError `not-allowed` or `not-ready`. */
 export type CheckRead = (processId: string) => void;
