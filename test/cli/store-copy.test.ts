@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import type { CopyReport } from '../../src/lib/migrator/copy-store.js';
-import { openRocksdbStore } from '../../src/lib/storage/rocksdb/open-store.js';
-import { emptyDatabase, silentLog, type TestDatabase } from '../support/postgres.js';
+import { emptyDatabase, type TestDatabase } from '../support/postgres.js';
 import { waitFor } from '../support/su-process.js';
+import { makeTempRocksdb, type TempRocksdb } from '../support/temp-rocksdb.js';
 import { newLog } from '../storage/conformance/log-builder.js';
 import { runSu, spawnSu } from './run-su.js';
 
@@ -20,25 +20,22 @@ const FOLDER_STEP_BYTES = 2_000_000;
 describe('su store:copy', function () {
   this.timeout(180_000);
   let cwd: string;
+  let temp: TempRocksdb;
   let source: string;
   let database: TestDatabase;
 
   before(async () => {
     cwd = await mkdtemp(join(tmpdir(), 'su-store-copy-'));
-    source = join(cwd, 'source');
+    temp = await makeTempRocksdb(1000);
+    source = temp.folder;
     database = await emptyDatabase();
-    const { store, close } = await openRocksdbStore({
-      folder: source,
-      leaseMs: 1000,
-      clock: Date.now,
-      monotonicMs: () => performance.now(),
-      log: silentLog,
-    });
+    const { store, close } = await temp.open();
     for (let made = 0; made < LOGS; made += 1) await store.append([(await newLog(MESSAGES)).run]);
     await close();
   });
   after(async () => {
     await database.drop();
+    await temp.destroy();
     await rm(cwd, { recursive: true, force: true });
   });
 
