@@ -1,6 +1,8 @@
+import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { pino, type DestinationStream, type Logger } from 'pino';
 import { prettyFactory } from 'pino-pretty';
+import { LogDestination } from './log-destination.js';
 
 /** What the program writes its log with: part of pino's logger, so that tests can pass any pino. */
 export type Log = Pick<
@@ -25,27 +27,18 @@ export interface LogOptions {
 /** What a server's log is opened with. */
 export const SERVER_LOG: LogOptions = { gatherMs: 100 };
 
-/** Pino's number for `warn`. */
-const WARNING = 40;
-/** So many bytes do not wait. */
-const GATHERED_BYTES_MAX = 8_192;
-const gathered = new Set<{ flushSync(): void }>();
+const opened = new Set<LogDestination>();
 
 /**
- * Opens the log: one JSON line per event, on stderr so that stdout stays a command's answer. Lines are written
- * synchronously, since asynchronous writes would queue with the signatures in libuv's thread pool, and at once, since
- * those that wait are lost exactly when they are wanted. With `gatherMs` information waits a moment, which spares a server
- * a write for each request; a warning or an error goes out at once with all before it, and so does everything when
- * the program ends. Lines for people never wait.
+ * Opens the log: one JSON line per event, on stderr so that stdout stays a command's answer. Lines are written at once,
+ * since those that wait are lost exactly when they are wanted. With `gatherMs` information waits a moment, which spares a
+ * server a write for each request; a warning or an error goes out at once with all before it, and so does everything
+ * when the program ends. Lines for people never wait.
  */
 export function openLog(options: LogOptions = {}): Log {
   const fd = options.fd ?? 2;
   const isPretty = options.isPretty ?? (options.destination === undefined && isatty(fd));
-  const plain =
-    options.destination ??
-    (options.gatherMs === undefined || isPretty
-      ? pino.destination({ fd, sync: true })
-      : gatheringDestination(fd, options.gatherMs));
+  const plain = options.destination ?? openDestination(fd, isPretty ? 0 : (options.gatherMs ?? 0));
   return pino(
     {
       level: options.level ?? 'info',
@@ -59,29 +52,31 @@ export function openLog(options: LogOptions = {}): Log {
   );
 }
 
-function gatheringDestination(fd: number, gatherMs: number): DestinationStream {
-  const plain = pino.destination({
-    fd,
-    sync: true,
-    minLength: GATHERED_BYTES_MAX,
-    periodicFlush: gatherMs,
+function openDestination(fd: number, gatherMs: number): DestinationStream {
+  const lines = new LogDestination({
+    write: (bytes, from) => writeSync(fd, bytes, from),
+    gatherMs,
+    describeLoss,
   });
-  if (gathered.size === 0) process.once('exit', flushGathered);
-  gathered.add(plain);
+  if (opened.size === 0) process.once('exit', finishAll);
+  opened.add(lines);
   const destination = {
     // Pino notes the level of each line at a stream that asks for it.
     [pino.symbols.needsMetadataGsym]: true,
     lastLevel: 0,
-    write(line: string): void {
-      plain.write(line);
-      if (destination.lastLevel >= WARNING) plain.flushSync();
-    },
+    write: (line: string): void => lines.write(line, destination.lastLevel),
   };
   return destination;
 }
 
-function flushGathered(): void {
-  for (const destination of gathered) destination.flushSync();
+function describeLoss(lines: number): string {
+  const time = new Date().toISOString();
+  const msg = 'the log could not be written for a while: lines are missing here';
+  return `${JSON.stringify({ level: 'warn', time, event: 'log-lines-dropped', lines, msg })}\n`;
+}
+
+function finishAll(): void {
+  for (const destination of opened) destination.finish();
 }
 
 function prettyStream(plain: DestinationStream, colorize: boolean): DestinationStream {
