@@ -63,6 +63,7 @@ export default class Serve extends BaseCommand {
     }),
     su: Flags.string({
       multiple: true,
+      multipleNonGreedy: true,
       description: 'a Scheduler Unit, instead of a list; several times (router with --local)',
       helpValue: 'URL',
     }),

@@ -1,9 +1,22 @@
 import { expect } from 'chai';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runSu, spawnSu } from './run-su.js';
+import { freePort } from '../support/postgres.js';
+import { waitFor } from '../support/su-process.js';
+import { testWallet, testWalletPath } from '../support/test-wallet.js';
+import { runSu, spawnSu, spawnSuOnto } from './run-su.js';
 
 const { commands } = JSON.parse(
   readFileSync(new URL('../../oclif.manifest.json', import.meta.url), 'utf8'),
@@ -49,6 +62,63 @@ describe('su', () => {
     const { status, stderr } = await runSu(['serve', '--port', '1']);
     expect(status).to.equal(2);
     expect(stderr).to.equal('su: Nonexistent flag: --port (--help tells more)\n');
+  });
+
+  it('does not take a topic and a word for done', async () => {
+    const { status, stdout, stderr } = await runSu(['db', 'migrate', '--status']);
+    expect({ status, stdout }).to.deep.equal({ status: 2, stdout: '' });
+    expect(stderr).to.equal('su: a command is one word: su db:migrate --status\n');
+  });
+
+  it('ends quietly when the reader of its output has gone', async () => {
+    const child = spawnSu(['db:migrate', '--help']);
+    let stderr = '';
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    child.stdout.destroy();
+    const [status] = (await once(child, 'close')) as [number];
+    expect({ status, stderr }).to.deep.equal({ status: 141, stderr: '' });
+  });
+
+  it('says in one line that its output cannot be written', async function () {
+    if (!existsSync('/dev/full')) this.skip();
+    const full = openSync('/dev/full', 'w');
+    try {
+      const child = spawnSuOnto(['db:migrate', '--help'], { stdout: full });
+      let stderr = '';
+      child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+      const [status] = (await once(child, 'close')) as [number];
+      expect(status).to.equal(2);
+      expect(stderr).to.match(/^su: the output cannot be written: .*ENOSPC.*\n$/);
+    } finally {
+      closeSync(full);
+    }
+  });
+
+  it('runs no code from SU_DATA_DIR', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'su-plugin-'));
+    try {
+      const plugin = join(folder, 'node_modules', 'planted');
+      mkdirSync(plugin, { recursive: true });
+      const entry = { name: 'planted', type: 'user', version: '1.0.0' };
+      const user = { oclif: { plugins: [entry] } };
+      const pjson = {
+        name: 'planted',
+        version: '1.0.0',
+        oclif: { commands: './commands', hooks: { init: './hook.js' } },
+      };
+      writeFileSync(join(folder, 'package.json'), JSON.stringify(user));
+      writeFileSync(join(plugin, 'package.json'), JSON.stringify(pjson));
+      const mark = join(folder, 'was-run');
+      writeFileSync(
+        join(plugin, 'hook.js'),
+        `module.exports = async () => require('fs').writeFileSync(${JSON.stringify(mark)}, '');`,
+      );
+      await runSu(['db:migrate', '--help'], { env: { SU_DATA_DIR: folder } });
+      await runSu(['wallet:info'], { env: { SU_DATA_DIR: folder } });
+      expect(existsSync(mark)).to.equal(false);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   it('shows a stack trace only when DEBUG is set', async () => {
@@ -118,6 +188,22 @@ describe('su in a folder', () => {
     }
   }).timeout(60_000);
 
+  it('finds nothing to look at where no store is, and makes none', async () => {
+    await testWallet('scheduler');
+    for (const args of [
+      ['verify'],
+      ['outbox:list'],
+      ['bundles:seal'],
+      ['outbox:requeue', '--all'],
+    ]) {
+      const env = { SU_WALLET_PATH: testWalletPath('scheduler') };
+      const { status, stdout, stderr } = await runSu(args, { cwd, env });
+      expect({ status, stdout }, args[0]).to.deep.equal({ status: 2, stdout: '' });
+      expect(stderr).to.match(/^su: there is no store in .*su-data /);
+    }
+    expect(existsSync(join(cwd, 'su-data'))).to.equal(false);
+  });
+
   it('wants keys or --all for outbox:retry, one of the two', async () => {
     for (const args of [[], ['17', '--all']]) {
       const { status, stderr } = await runSu(['outbox:retry', ...args], { cwd });
@@ -127,6 +213,54 @@ describe('su in a folder', () => {
     expect(existsSync(join(cwd, 'su-data'))).to.equal(false);
   });
 });
+
+describe('su serve su whose log cannot be written', function () {
+  this.timeout(60_000);
+  let cwd = '';
+  beforeEach(() => {
+    cwd = mkdtempSync(join(tmpdir(), 'su-cli-'));
+  });
+  afterEach(() => rmSync(cwd, { recursive: true }));
+
+  /** Posts what is refused with a warning, and is answered nevertheless. */
+  async function answers(port: number): Promise<void> {
+    for (let count = 0; count < 100; count += 1) {
+      const answer = await fetch(`http://127.0.0.1:${port}/${'a'.repeat(43)}`);
+      expect(answer.status).to.equal(404);
+      await answer.arrayBuffer();
+    }
+  }
+
+  it('goes on when the disk under its log is full', async function () {
+    if (!existsSync('/dev/full')) this.skip();
+    const port = await freePort();
+    const stderr = openSync('/dev/full', 'w');
+    const child = spawnSuOnto(['serve', 'su', String(port), '--local'], { stderr }, { cwd });
+    closeSync(stderr);
+    await untilHealthy(port);
+    await answers(port);
+    child.kill('SIGTERM');
+    expect(await once(child, 'close')).to.deep.equal([0, null]);
+  });
+
+  it('goes on, and finishes what was taken, when the reader of its log has gone', async () => {
+    const port = await freePort();
+    const child = spawnSu(['serve', 'su', String(port), '--local'], { cwd });
+    await untilHealthy(port);
+    child.stderr.destroy();
+    await answers(port);
+    child.kill('SIGTERM');
+    expect(await once(child, 'close')).to.deep.equal([0, null]);
+  });
+});
+
+async function untilHealthy(port: number): Promise<void> {
+  const url = `http://127.0.0.1:${port}/health`;
+  await waitFor(
+    async () => ((await fetch(url).catch(() => undefined))?.status === 200 ? true : undefined),
+    () => `${url} is not healthy`,
+  );
+}
 
 describe('su serve su --local', () => {
   let cwd = '';

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
@@ -29,15 +29,34 @@ export async function runSu(args: readonly string[], options: SuRunOptions = {})
 }
 
 /** Starts the built program; the caller waits for its end. */
-export function spawnSu(args: readonly string[], { env = {}, cwd }: SuRunOptions = {}) {
-  const coverage = process.env['NODE_V8_COVERAGE'];
+export function spawnSu(args: readonly string[], options: SuRunOptions = {}) {
   return spawn(process.execPath, [ENTRY, ...args], {
+    ...spawnOptions(options),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+}
+
+/** The same with output on descriptors of the caller's. */
+export function spawnSuOnto(
+  args: readonly string[],
+  output: { readonly stdout?: number; readonly stderr?: number },
+  options: SuRunOptions = {},
+): ChildProcess {
+  const { stdout = 'pipe', stderr = 'pipe' } = output;
+  return spawn(process.execPath, [ENTRY, ...args], {
+    ...spawnOptions(options),
+    stdio: ['ignore', stdout, stderr],
+  });
+}
+
+function spawnOptions({ env = {}, cwd }: SuRunOptions) {
+  const coverage = process.env['NODE_V8_COVERAGE'];
+  return {
     cwd: cwd ?? fileURLToPath(new URL('../support/', import.meta.url)),
     env: {
       PATH: process.env['PATH'],
       ...(coverage === undefined ? {} : { NODE_V8_COVERAGE: coverage }),
       ...env,
     },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  };
 }

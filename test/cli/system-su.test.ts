@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { recogniseSystemSu } from '../../src/lib/cli/system-su.js';
+import { recogniseSystemSu, refuseTopic } from '../../src/lib/cli/system-su.js';
 
 const COMMANDS = ['serve', 'db:migrate', 'db'];
 const asked = (argv: readonly string[], call: { name?: string; terminal?: boolean } = {}) =>
@@ -33,5 +33,32 @@ describe('recogniseSystemSu', () => {
 
   it('names what is no command and no user either', () => {
     expect(asked(['db:migrat'])).to.equal('"db:migrat" is not a command (su --help lists them)');
+  });
+});
+
+describe('refuseTopic', () => {
+  const known = { topics: ['db', 'serve'], commands: ['serve', 'db:migrate'] };
+
+  it('names the command that was meant', () => {
+    expect(refuseTopic(['db', 'migrate', '--status'], known)).to.equal(
+      'a command is one word: su db:migrate --status',
+    );
+    expect(refuseTopic(['db', 'typo'], known)).to.equal(
+      '"db typo" is not a command (su db --help lists those of db)',
+    );
+    expect(refuseTopic(['db', '--status'], known)).to.match(/^"db --status" is not a command/);
+  });
+
+  it('leaves topics, their help, commands and other words alone', () => {
+    for (const argv of [
+      ['db'],
+      ['db', '--help'],
+      ['db:migrate', 'x'],
+      ['serve', 'su'],
+      ['x'],
+      [],
+    ]) {
+      expect(refuseTopic(argv, known), argv.join(' ')).to.equal(undefined);
+    }
   });
 });

@@ -7,7 +7,8 @@ export const EXIT_STATUS_MEANINGS = {
   1: 'ran, and failed or found faults',
   2: 'could not run: usage, configuration, wallet, folder, or the store is away',
   70: 'a bug of this program: please report it',
-  130: 'interrupted by Ctrl-C a second time (143: by SIGTERM)',
+  130: 'stopped before it was done, su serve by a second Ctrl-C (143: a second SIGTERM)',
+  141: 'whoever read the output has gone',
 } as const;
 
 export type ExitStatus = keyof typeof EXIT_STATUS_MEANINGS;
@@ -65,6 +66,12 @@ export interface Failure {
   readonly code: string;
 }
 
+/** How node-gyp-build begins when a package was installed without its binary. */
+const NO_NATIVE_BUILD = 'No native build was found';
+const NO_ROCKSDB =
+  `RocksDB is not built for ${process.platform} on ${process.arch} here: with a C++ compiler, cmake and python3, ` +
+  'npm rebuild rocksdb builds it (npm may want its install script allowed); a database in DATABASE_URL needs none';
+
 /** Turns anything thrown into a sentence and an exit status; an error nobody foresaw is a bug of ours. */
 export function describeFailure(error: unknown): Failure {
   if (isForeseen(error)) {
@@ -72,6 +79,9 @@ export function describeFailure(error: unknown): Failure {
   }
   if (!(error instanceof Error)) {
     return { status: 70, sentence: `a bug of this program: ${String(error)}`, code: 'unknown' };
+  }
+  if (error.message.startsWith(NO_NATIVE_BUILD)) {
+    return { status: 2, sentence: NO_ROCKSDB, code: 'no-native-build' };
   }
   const { oclif, code } = error as { oclif?: { exit?: number }; code?: unknown };
   if (code === 'EEXIT') return { status: oclif?.exit ?? 0, sentence: '', code: 'exit' };

@@ -3,7 +3,8 @@ import { basename, join } from 'node:path';
 import type { Interfaces } from '@oclif/core';
 import { wantsStackTraces } from '../config/env.js';
 import { describeFailure } from './base-command.js';
-import { recogniseSystemSu } from './system-su.js';
+import { catchBrokenOutput } from './broken-output.js';
+import { recogniseSystemSu, refuseTopic } from './system-su.js';
 
 /** How an entry in `bin/` starts the program. */
 export interface Entry {
@@ -18,6 +19,7 @@ export interface Entry {
  * sentence on stderr, with a stack trace only when DEBUG is set.
  */
 export async function runCli(entry: Entry): Promise<never> {
+  catchBrokenOutput();
   const { Config, flush, run, settings } = await import('@oclif/core');
   // oclif would look for a TypeScript loader of its own; `bin/dev.js` is started with ours.
   settings.enableAutoTranspile = false;
@@ -25,14 +27,16 @@ export async function runCli(entry: Entry): Promise<never> {
   try {
     const config = await Config.load(await loadOptions(entry));
     const argv = helpAsFlag(process.argv.slice(2));
-    const refusal = recogniseSystemSu(
-      {
-        argv,
-        name: basename(process.argv[1] ?? ''),
-        terminal: process.stdin.isTTY && process.stdout.isTTY,
-      },
-      [...config.commandIDs, ...config.topics.map((topic) => topic.name)],
-    );
+    const topics = config.topics.map((topic) => topic.name);
+    const refusal =
+      recogniseSystemSu(
+        {
+          argv,
+          name: basename(process.argv[1] ?? ''),
+          terminal: process.stdin.isTTY && process.stdout.isTTY,
+        },
+        [...config.commandIDs, ...topics],
+      ) ?? refuseTopic(argv, { topics, commands: config.commandIDs });
     if (refusal === undefined) {
       await run(argv, config);
       status = Number(process.exitCode ?? 0);
@@ -48,18 +52,22 @@ export async function runCli(entry: Entry): Promise<never> {
 }
 
 /**
+ * The command line knows one plugin, this program: oclif would load others from its data folder, and takes SU_DATA_DIR, where
+ * the server's data lies, for that.
+ *
  * The manifest describes the built commands; the sources are looked through instead. For that the root is loaded here:
  * oclif minds `ignoreManifest` in a plugin that it is given, and not in the one that it makes of the same options.
  */
 async function loadOptions({ root, commands }: Entry): Promise<Interfaces.Options> {
-  if (commands === undefined) return { root, devPlugins: false };
+  const plugins = { devPlugins: false, userPlugins: false };
+  if (commands === undefined) return { root, ...plugins };
   const { Plugin } = await import('@oclif/core');
   const text = await readFile(join(root, 'package.json'), 'utf8');
   const read = JSON.parse(text) as Interfaces.PJSON;
   const pjson = { ...read, oclif: { ...read.oclif, commands } };
   const plugin = new Plugin({ root, isRoot: true, ignoreManifest: true, pjson });
   await plugin.load();
-  return { root, devPlugins: false, pjson, plugins: new Map([[plugin.name, plugin]]) };
+  return { root, ...plugins, pjson, plugins: new Map([[plugin.name, plugin]]) };
 }
 
 function report(error: unknown): number {

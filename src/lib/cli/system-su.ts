@@ -48,3 +48,22 @@ export function recogniseSystemSu(call: Call, commandNames: readonly string[]): 
   const shown = JSON.stringify(first.slice(0, 40));
   return `${THIS_PROGRAM}, and ${shown} is none of its commands; the one that changes users is /bin/su`;
 }
+
+/**
+ * The sentence for a topic with further words, as in `su db migrate`: oclif shows the topic's help and succeeds, and a
+ * script believes that something was done. Undefined for everything else.
+ */
+export function refuseTopic(
+  argv: readonly string[],
+  known: { readonly topics: readonly string[]; readonly commands: readonly string[] },
+): string | undefined {
+  const [topic = '', ...rest] = argv;
+  if (!known.topics.includes(topic) || known.commands.includes(topic)) return undefined;
+  if (rest.every((word) => word === '--help' || word === '-h')) return undefined;
+  const [name = '', ...options] = rest;
+  if (known.commands.includes(`${topic}:${name}`)) {
+    return `a command is one word: su ${[`${topic}:${name}`, ...options].join(' ')}`;
+  }
+  const shown = JSON.stringify([topic, ...rest].join(' ').slice(0, 60));
+  return `${shown} is not a command (su ${topic} --help lists those of ${topic})`;
+}
