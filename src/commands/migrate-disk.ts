@@ -42,8 +42,11 @@ export default class MigrateDisk extends BaseCommand {
       max: 64,
       description: 'parts of the range that are copied side by side (default: one a core)',
     }),
-    verify: Flags.boolean({ description: 'read everything back and compare it' }),
-    restart: Flags.boolean({ description: 'copy again what earlier runs have copied' }),
+    verify: Flags.boolean({ default: false, description: 'read everything back and compare it' }),
+    restart: Flags.boolean({
+      default: false,
+      description: 'copy again what earlier runs have copied',
+    }),
   };
 
   override async run(): Promise<object> {

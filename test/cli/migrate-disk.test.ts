@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -131,6 +132,33 @@ describe('su migrate-disk', function () {
 
 describe('su disk:check', function () {
   this.timeout(60_000);
+
+  it('makes no folder, and leaves the copy of another database alone', async () => {
+    const [database, other] = [await migratedDatabase(), await migratedDatabase()];
+    const folder = await mkdtemp(join(tmpdir(), 'su-check-'));
+    try {
+      const missing = join(folder, 'mistyped');
+      const env = { DATABASE_URL: database.url, SU_DATA_DIR: missing };
+      const found = await runSu(['disk:check', '--repair'], { env });
+      expect(found.status).to.equal(2);
+      expect(found.stderr).to.match(/^su: there is no store in .*mistyped/);
+      expect(existsSync(missing)).to.equal(false);
+      for (const { url } of [database, other]) await generateRows(url, 50);
+      const copy = { SU_DATA_DIR: join(folder, 'copy') };
+      await runSu(['migrate-disk', '0'], { env: { ...copy, DATABASE_URL: other.url } });
+      const foreign = await runSu(['disk:check', '--repair'], {
+        env: { ...copy, DATABASE_URL: database.url },
+      });
+      expect(foreign.status).to.equal(2);
+      expect(foreign.stderr).to.include('the copy of another database');
+      const own = await runSu(['disk:check'], { env: { ...copy, DATABASE_URL: other.url } });
+      expect(own.stdout).to.match(/21 processes, 50 messages on the disk; 0 behind, 0 faults/);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+      await database.drop();
+      await other.drop();
+    }
+  });
 
   it('finds what is missing on the disk, and repairs it from the database', async () => {
     const database = await migratedDatabase();

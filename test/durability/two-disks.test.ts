@@ -5,6 +5,7 @@ import { expect } from 'chai';
 import { openFakeBundler, type FakeBundler } from '../support/fake-bundler.js';
 import { openFakeGateway, type FakeGateway } from '../support/fake-gateway.js';
 import { post } from '../support/load.js';
+import { runSu } from '../cli/run-su.js';
 import { emptyDatabase, type TestDatabase } from '../support/postgres.js';
 import { faultsOfLog, readLog } from '../support/read-log.js';
 import { quickMessage, quickProcess, quickWallet } from '../support/signed-items.js';
@@ -83,6 +84,20 @@ describe('two servers on one database, each with a disk copy', function () {
             : undefined,
         () => `${url} does not copy what the other wrote`,
       );
+    }
+  });
+
+  it('are asked by su disk:check and, where only PostgreSQL can tell, send others away', async () => {
+    const env = { SU_DATA_DIR: join(folder, 'one') };
+    const checked = await runSu(['disk:check', '--json'], {
+      env: { ...env, DATABASE_URL: database.url },
+    });
+    expect(checked.status, checked.stderr).to.equal(0);
+    expect(JSON.parse(checked.stdout)).to.include({ processes: 1, faults: 0, complete: true });
+    for (const args of [['verify'], ['outbox:list']]) {
+      const { status, stderr } = await runSu(args, { env });
+      expect(status, stderr).to.equal(2);
+      expect(stderr).to.match(/^su: .*one holds no store.*set DATABASE_URL\)\n$/);
     }
   });
 

@@ -24,7 +24,10 @@ export default class DiskCheck extends BaseCommand {
   static override enableJsonFlag = true;
 
   static override flags = {
-    repair: Flags.boolean({ description: 'copy again what differs, complete what is behind' }),
+    repair: Flags.boolean({
+      default: false,
+      description: 'copy again what differs, complete what is behind',
+    }),
   };
 
   override async run(): Promise<object> {

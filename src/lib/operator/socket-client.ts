@@ -1,4 +1,5 @@
 import { request as httpRequest } from 'node:http';
+import { dirname } from 'node:path';
 import { z } from 'zod';
 import { SuError } from '../errors.js';
 
@@ -17,7 +18,8 @@ export const NO_SERVER = Symbol('no server');
  * Sends one call to the server that holds a folder.
  *
  * @returns its result, or NO_SERVER when none listens there
- * @throws SuError `invalid-request` with the server's sentence when it refuses, `store-unavailable` when it does not answer
+ * @throws SuError `invalid-request` with the server's sentence when it refuses, `folder-refused` when it does not know such
+ *   a call, `store-unavailable` when it does not answer
  */
 export async function callOperatorSocket(
   path: string,
@@ -28,6 +30,13 @@ export async function callOperatorSocket(
   if (text === NO_SERVER) return NO_SERVER;
   const answer = answerShape.parse(JSON.parse(text));
   if ('result' in answer) return answer.result;
+  if (answer.code === 'unknown-route') {
+    const what = `what runs on it is a router, or an SU that keeps its store in PostgreSQL`;
+    throw new SuError(
+      'folder-refused',
+      `${dirname(path)} holds no store of a server: ${what} (then set DATABASE_URL)`,
+    );
+  }
   throw new SuError('invalid-request', `the running server answers: ${answer.error}`);
 }
 

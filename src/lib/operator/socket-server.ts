@@ -75,15 +75,15 @@ async function answer(
     const { call, params } = request.parse(JSON.parse(await readBody(incoming)));
     const run = Object.hasOwn(calls, call) ? calls[call] : undefined;
     if (run === undefined) {
-      throw new SuError('invalid-request', `the running server does not know the call ${call}`);
+      throw new SuError('unknown-route', `the running server does not know the call ${call}`);
     }
     body = { result: await run(params) };
   } catch (error) {
-    if (!isSuError(error) && !(error instanceof z.ZodError)) onError(error);
+    if (!isSuError(error)) onError(error);
     status = 400;
     body = isSuError(error)
       ? { code: error.code, error: error.message }
-      : { code: 'invalid-request', error: 'the call failed' };
+      : { code: 'invalid-request', error: 'the call failed, and its log says why' };
   }
   outgoing.writeHead(status, { 'content-type': 'application/json', connection: 'close' });
   outgoing.end(JSON.stringify(body));

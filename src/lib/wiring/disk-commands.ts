@@ -1,6 +1,7 @@
 import type { DiskCommandConfig } from '../config/disk-config.js';
 import { isSuError, SuError } from '../errors.js';
 import { checkDiskPart } from '../migrator/check-disk.js';
+import { claimIdentity } from '../migrator/claim-identity.js';
 import {
   migrateDisk,
   type MigrationEvents,
@@ -12,6 +13,7 @@ import { parseRange } from '../migrator/range.js';
 import { openLog } from '../observability/log.js';
 import { diskOverCalls, type CheckDisk } from '../operator/disk-calls.js';
 import { callOperatorSocket, NO_SERVER } from '../operator/socket-client.js';
+import { requireDataFolder } from '../storage/rocksdb/data-folder.js';
 import { delayByTimer } from '../uploader/delay.js';
 import { clock, monotonicMs } from './clocks.js';
 import { ClosingStack } from './closing-stack.js';
@@ -114,8 +116,10 @@ async function openCheck(
   // A look behind the last row, to learn whether a server answers.
   const probe = { afterRow: 2_147_483_647, repair: false };
   if ((await call('disk.check', probe)) !== NO_SERVER) return diskOverCalls(call);
+  await requireDataFolder(config.folder);
   await requireMigrated(config.databaseUrl);
   const { sources, copy } = await openBoth(config, 2, closing);
+  await claimIdentity(copy, sources.rows);
   return (options) => checkDiskPart(options, { source: sources.logs, copy, signal });
 }
 
