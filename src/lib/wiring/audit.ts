@@ -12,6 +12,7 @@ import { outboxOverCalls } from '../operator/outbox-calls.js';
 import { rowsOverCalls } from '../operator/raw-log-calls.js';
 import { callOperatorSocket, NO_SERVER } from '../operator/socket-client.js';
 import { isId, type Id } from '../protocol/ids.js';
+import { requireDataFolder } from '../storage/rocksdb/data-folder.js';
 import { clock } from './clocks.js';
 import { requireMigrated } from './operator.js';
 import { openStore } from './store.js';
@@ -83,6 +84,7 @@ async function openSource(target: AuditTarget): Promise<OpenSource> {
     const rows = { ...rowsOverCalls(call), countOutstanding: counts };
     return { source: sourceOfStore(rows, name), close: () => undefined };
   }
+  await requireDataFolder(store.folder);
   const opened = await openStore(store, { log: openLog({ level: 'warn' }) });
   const { rows } = opened;
   if (rows === undefined) throw new SuError('invariant', 'the embedded store shows its rows');

@@ -1,6 +1,4 @@
-import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
 import { openSigner } from '../arweave/signer.js';
 import { readWallet } from '../arweave/wallet.js';
 import type { OperatorConfig } from '../config/config.js';
@@ -21,6 +19,7 @@ import { migratorOverCalls } from '../operator/migrator-calls.js';
 import { rowsOverCalls, type OperatorRows } from '../operator/raw-log-calls.js';
 import { callOperatorSocket, NO_SERVER } from '../operator/socket-client.js';
 import { isId, type Id } from '../protocol/ids.js';
+import { requireDataFolder } from '../storage/rocksdb/data-folder.js';
 import { clock, monotonicMs } from './clocks.js';
 import { requireMigrated } from './operator.js';
 
@@ -112,10 +111,7 @@ async function openEntries(store: StoreConfig): Promise<OpenEntries> {
   if ((await call('outbox.counts', {})) !== NO_SERVER) {
     return { reader: rowsOverCalls(call), ...migratorOverCalls(call), close: noClose };
   }
-  if (!existsSync(join(store.folder, 'db'))) {
-    // Opening it would make an empty store there.
-    throw new SuError('folder-refused', `there is no store in ${store.folder}`);
-  }
+  await requireDataFolder(store.folder);
   const opened = await openFolder(store.folder);
   const { raw, outbox, sealer, close } = opened;
   return { reader: raw.reader, queue: outbox, sealer, close };

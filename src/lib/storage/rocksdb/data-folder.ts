@@ -86,7 +86,7 @@ export async function requireDataFolder(path: string): Promise<void> {
   if ((await readMark(top)) !== undefined) return;
   throw new SuError(
     'folder-refused',
-    `${top} is not a data folder of su (it has no ${MARK_NAME}): set SU_DATA_DIR to the server's, or DATABASE_URL`,
+    `there is no store in ${top} (it has no ${MARK_NAME}): name the data folder of a server, as in SU_DATA_DIR, or a database`,
     { details: { folder: top } },
   );
 }
