@@ -1,5 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { expect } from 'chai';
+import pg from 'pg';
 import { isSuError } from '../../../src/lib/errors.js';
 import {
   inspectSchema,
@@ -8,6 +9,7 @@ import {
   planMigrations,
 } from '../../../src/lib/storage/postgres/migrations.js';
 import { changedRows, digestRows, readColumns } from '../../support/row-digests.js';
+import { waitFor } from '../../support/su-process.js';
 import { emptyDatabase, silentLog, type TestDatabase } from '../../support/postgres.js';
 
 const FOLDER = new URL('../../vectors/databases/', import.meta.url);
@@ -146,6 +148,24 @@ describe('migrating a PostgreSQL database', function () {
       'alter table messages add constraint messages_message_id_key unique (message_id)',
       'messages_message_id_key is there, though version 20240327163751, which drops it',
     ],
+    [
+      'a column has another type',
+      '20250318144400',
+      'alter table messages alter column nonce type bigint',
+      'column messages.nonce is bigint not null, expected integer not null',
+    ],
+    [
+      'a column that is not ours needs a value',
+      '20231213213153',
+      'alter table messages add column mine integer not null',
+      'column messages.mine is unknown and needs a value',
+    ],
+    [
+      'a column is missing that came with its table',
+      '20231213213153',
+      'alter table messages drop column hash_chain',
+      'column messages.hash_chain is missing',
+    ],
   ] as const) {
     it(`names it and changes nothing when ${what}`, async () => {
       const database = await open(dumpOf(`stage-${stage}`));
@@ -216,6 +236,24 @@ describe('migrating a PostgreSQL database', function () {
     );
     await holder.release();
     expect(isSuError(failure, 'interrupted')).to.equal(true);
+  });
+
+  it('can be stopped while a statement waits for a table that another program holds', async () => {
+    const database = await open(dumpOf('stage-20240805190651'));
+    const stop = new AbortController();
+    const holder = holdTable(database);
+    await holder.held;
+    const startedAt = performance.now();
+    const failing = migrate({ url: database.url, log: silentLog, signal: stop.signal }).catch(
+      (error: unknown) => error,
+    );
+    await holder.awaited();
+    stop.abort();
+    const failure: unknown = await failing;
+    expect(performance.now() - startedAt, 'lock_timeout did not end it').to.be.below(8_000);
+    await holder.release();
+    expect(isSuError(failure, 'interrupted'), String(failure)).to.equal(true);
+    expect(await migrate({ url: database.url, log: silentLog })).to.include('20240904145702');
   });
 
   it('keeps rows that repeat a nonce, says which, and makes only later rows unique', async () => {
@@ -341,5 +379,26 @@ function holdLock(database: TestDatabase): { held: Promise<void>; release(): Pro
       );
       await sleeper;
     },
+  };
+}
+
+/** A transaction that keeps everybody from altering `processes` and `schedulers`. */
+function holdTable(database: TestDatabase) {
+  const client = new pg.Client({ connectionString: database.url });
+  const held = (async () => {
+    await client.connect();
+    await client.query('begin; lock table processes, schedulers in access share mode');
+  })();
+  return {
+    held,
+    awaited: () =>
+      waitFor(
+        async () => {
+          const rows = await database.query('select from pg_locks where not granted');
+          return rows.length > 0 ? true : undefined;
+        },
+        () => 'the migration waits for nobody',
+      ),
+    release: () => client.end(),
   };
 }

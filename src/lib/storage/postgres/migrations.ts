@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { SuError } from '../../errors.js';
 import { classifyFailure, describe, sqlState, toStoreError } from './database-errors.js';
 import { readMigrations, type Migration } from './migration-files.js';
+import { cancelOnAbort } from './cancel.js';
 import { openLongConnection } from './connection.js';
 import type { StoreLog } from './pool.js';
 import { watchIndexBuilds } from './index-progress.js';
@@ -13,7 +14,7 @@ import { UNIQUE_NONCES_VERSION, buildUniqueNonces, planUniqueNonces } from './un
 export interface MigrateOptions {
   readonly url: string;
   readonly log: StoreLog;
-  /** Ends the wait for another program that is migrating the same database. */
+  /** Ends it: the wait for another program that migrates the same database, and a statement under way, which is undone. */
   readonly signal?: AbortSignal;
 }
 
@@ -81,13 +82,21 @@ async function refuseAltered(
 async function applyAll(
   client: pg.Client,
   pending: readonly Migration[],
-  { url, log }: MigrateOptions,
+  { url, log, signal }: MigrateOptions,
 ): Promise<void> {
   const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid');
-  const stopWatching = watchIndexBuilds(url, rows[0]?.pid ?? 0, log);
+  const pid = rows[0]?.pid ?? 0;
+  const stopWatching = watchIndexBuilds(url, pid, log);
+  const stopCancelling = signal && cancelOnAbort(signal, { url, pid });
   try {
-    for (const migration of pending) await apply(client, migration, log);
+    for (const migration of pending) {
+      if (signal?.aborted === true) throw interrupted();
+      await apply(client, migration, log);
+    }
+  } catch (error) {
+    throw signal?.aborted === true ? interrupted(error) : error;
   } finally {
+    await stopCancelling?.();
     await stopWatching();
   }
 }
@@ -249,6 +258,12 @@ async function recordVersion(client: pg.Client, migration: Migration): Promise<v
     'insert into __diesel_schema_migrations (version) values ($1) on conflict do nothing',
     [migration.version],
   );
+}
+
+function interrupted(cause?: unknown): SuError {
+  const sentence =
+    'stopped while the database was migrated: what was begun is done at the next start';
+  return new SuError('interrupted', sentence, cause === undefined ? {} : { cause });
 }
 
 /** Unlike a client of the scheduler, the operator who migrates is told what the driver says. */

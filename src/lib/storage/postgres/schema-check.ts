@@ -100,6 +100,37 @@ export function refuseDamage(damage: readonly string[]): void {
 
 /** Every difference between the migrated database and what this program reads and writes. */
 export async function findDamage(client: Pick<pg.Client, 'query'>): Promise<readonly string[]> {
+  const tables = await readTables(client);
+  const damage = Object.entries(EXPECTED).flatMap(([table, columns]) => {
+    const found = tables.get(table);
+    return found === undefined ? [`table ${table} is missing`] : compareTable(columns, found);
+  });
+  if (damage.length > 0) return damage;
+  const keys = await findMissingKeys(client);
+  const indexDamage = await findIndexDamage(client);
+  return indexDamage === undefined ? keys : [...keys, indexDamage];
+}
+
+/**
+ * What of a database at any version was altered: no version changes a column that an earlier one has made.
+ *
+ * @param later columns, as `table.column`, that a version adds to a table, and which may not be there yet
+ */
+export async function findAlteredColumns(
+  client: Pick<pg.Client, 'query'>,
+  later: ReadonlySet<string>,
+): Promise<readonly string[]> {
+  const tables = await readTables(client);
+  return Object.entries(EXPECTED).flatMap(([table, columns]) => {
+    const found = tables.get(table);
+    return found === undefined ? [] : compareTable(columns, found, later);
+  });
+}
+
+/** The columns of the tables that are there. */
+async function readTables(
+  client: Pick<pg.Client, 'query'>,
+): Promise<ReadonlyMap<string, readonly ColumnRow[]>> {
   const { rows } = await client.query<ColumnRow>(
     `select table_name, column_name, data_type, is_nullable,
             (is_nullable = 'NO' and column_default is null and is_identity = 'NO' and is_generated = 'NEVER') as needs_value
@@ -107,17 +138,10 @@ export async function findDamage(client: Pick<pg.Client, 'query'>): Promise<read
       where table_schema = current_schema() and table_name = any($1)`,
     [Object.keys(EXPECTED)],
   );
-  const damage = Object.entries(EXPECTED).flatMap(([table, columns]) =>
-    compareTable(
-      table,
-      columns,
-      rows.filter((row) => row.table_name === table),
-    ),
+  const names = new Set(rows.map((row) => row.table_name));
+  return new Map(
+    [...names].map((name) => [name, rows.filter(({ table_name }) => table_name === name)]),
   );
-  if (damage.length > 0) return damage;
-  const keys = await findMissingKeys(client);
-  const indexDamage = await findIndexDamage(client);
-  return indexDamage === undefined ? keys : [...keys, indexDamage];
 }
 
 /** Columns whose values the program takes to be unique: an insert that must not repeat one relies on it. */
@@ -144,12 +168,19 @@ async function findMissingKeys(client: Pick<pg.Client, 'query'>): Promise<readon
   );
 }
 
-function compareTable(table: string, columns: Columns, found: readonly ColumnRow[]): string[] {
-  if (found.length === 0) return [`table ${table} is missing`];
+function compareTable(
+  columns: Columns,
+  found: readonly ColumnRow[],
+  mayLack: ReadonlySet<string> = new Set(),
+): readonly string[] {
+  const table = found[0]?.table_name ?? '';
   const byName = new Map(found.map((row) => [row.column_name, row]));
   const damage = Object.entries(columns).flatMap(([name, expected]) => {
     const row = byName.get(name);
-    if (row === undefined) return [`column ${table}.${name} is missing`];
+    if (row === undefined) {
+      const isMissing = !mayLack.has(`${table}.${name}`);
+      return isMissing ? [`column ${table}.${name} is missing`] : [];
+    }
     const actual = row.is_nullable === 'NO' ? `${row.data_type} not null` : row.data_type;
     return actual === expected
       ? []

@@ -1,8 +1,9 @@
 import type pg from 'pg';
+import { findAlteredColumns } from './schema-check.js';
 
 /*
  * What each version leaves behind, to tell a database whose list of versions and whose tables do not agree: a dump that was
- * restored in part, a migration that somebody ran by hand, a column that somebody dropped.
+ * restored in part, a migration that somebody ran by hand, a column that somebody dropped or altered.
  */
 
 interface Traces {
@@ -37,6 +38,10 @@ const TRACES: Readonly<Record<string, Traces>> = {
   '20261123000300': { tables: ['su_deep_hashes', 'su_deep_hash_coverage'] },
 };
 
+const LATER_COLUMNS: ReadonlySet<string> = new Set(
+  Object.values(TRACES).flatMap(({ columns = [] }) => columns),
+);
+
 /** Without these only speed is lost. */
 const KIND_OF_SPEED = 'index';
 
@@ -52,7 +57,7 @@ export interface SchemaFindings {
 }
 
 /**
- * Compares the list of versions with the tables. Reads only.
+ * Compares the list of versions with the tables, and the columns that are there with what this program expects. Reads only.
  *
  * @param applied the versions that the database says it has
  */
@@ -87,6 +92,7 @@ export async function compareHistory(
       (name.endsWith('_key') ? faults : warnings).push(sentence);
     }
   }
+  faults.push(...(await findAlteredColumns(client, LATER_COLUMNS)));
   for (const name of invalid) {
     warnings.push(
       `index ${name} is invalid, the rest of a build that was cut off: it costs time and is never used`,
