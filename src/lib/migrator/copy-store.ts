@@ -301,10 +301,15 @@ function refuseDiverged(message: StoredMessage, copy: StoredMessage): void {
     message.timestamp === copy.timestamp &&
     Buffer.compare(message.bundle, copy.bundle) === 0;
   if (isSame) return;
+  const here = `message ${message.messageId} at nonce ${message.nonce}`;
+  const there = `message ${copy.messageId} at nonce ${copy.nonce}`;
+  const difference =
+    here === there
+      ? `has ${here} in both, with other bytes (a wrapper that su bundles:seal signed on one side?)`
+      : `has ${there} there, and ${here} in the source`;
   throw new SuError(
     'refused-by-store',
-    `the target has diverged: process ${message.processId} has message ${copy.messageId} at nonce ${copy.nonce} there, ` +
-      `and ${message.messageId} at nonce ${message.nonce} in the source`,
+    `the target has diverged: process ${message.processId} ${difference}; copy into an empty store`,
   );
 }
 

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
+import pg from 'pg';
 import { isSuError } from '../../../src/lib/errors.js';
 import type { StoredMessage, StoredProcess } from '../../../src/lib/migrator/ports.js';
 import type { Id } from '../../../src/lib/protocol/ids.js';
@@ -14,6 +15,7 @@ import {
   silentLog,
   type TestDatabase,
 } from '../../support/postgres.js';
+import { waitFor } from '../../support/su-process.js';
 import { newLog, runOf } from '../conformance/log-builder.js';
 import { collect } from '../conformance/open-store.js';
 import { openStoreOn } from './opened-store.js';
@@ -165,6 +167,32 @@ describe('the rows of a PostgreSQL database as they stand', function () {
       .catch((error: unknown) => error);
     expect(failure).to.have.property('message').that.includes('with another bundle');
     expect(await to.query('select from messages')).to.have.lengthOf(2);
+  });
+
+  it('admits repeated places beside a writer that has begun, and waits for it', async () => {
+    const to = await fresh();
+    const target = openOn(to);
+    const writer = new pg.Client({ connectionString: to.url });
+    await writer.connect();
+    try {
+      // A transaction that has read and will write: what grows its lock meanwhile ends in a deadlock.
+      await writer.query('begin');
+      await writer.query('select from messages');
+      const admitted = target.writer.admitRepeatedPlaces();
+      await waitFor(
+        async () =>
+          (await to.query(`select from pg_locks where not granted`)).length > 0 ? true : undefined,
+        () => 'nobody waits for the writer',
+      );
+      await writer.query('insert into schedulers (url, process_count) values ($1, 0)', [
+        'http://a',
+      ]);
+      await writer.query('delete from messages');
+      await writer.query('commit');
+      await admitted;
+    } finally {
+      await writer.end();
+    }
   });
 
   it('may repeat a place once that is admitted, and the next migration keeps later ones apart', async () => {

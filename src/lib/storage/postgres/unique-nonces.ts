@@ -75,6 +75,8 @@ export async function findIndexDamage(
  * version is pending afterwards, so the next migration builds the rule again, for the rows to come.
  */
 export async function admitRepeatedNonces(client: Queryable): Promise<void> {
+  // At once, not by and by: a lock that grows while others write beside it ends in a deadlock.
+  await client.query('lock table messages in access exclusive mode');
   await client.query(
     `create index if not exists ${PLAIN_INDEX} on messages (process_id, epoch, nonce)`,
   );
