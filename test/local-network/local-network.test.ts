@@ -75,7 +75,7 @@ describe('local network', function () {
 
   function openAgain(): Promise<LocalNetwork> {
     const log = {
-      warn: (_fields: object, event: string) => void warnings.push(event),
+      warn: ({ event }: { readonly event: string }) => void warnings.push(event),
       error: (fields: Readonly<Record<string, unknown>>) => {
         throw fields['err'];
       },

@@ -71,8 +71,10 @@ describe('outbox worker', function () {
   }
 
   function openWorker({ limits, client, cache, start = true }: Setup = {}): OutboxWorker {
-    const log = (level: string) => (_fields: object, event: string) =>
-      void logged.push({ level, event });
+    const log =
+      (level: string) =>
+      ({ event }: { readonly event: string }) =>
+        void logged.push({ level, event });
     const worker = makeOutboxWorker({
       outbox,
       client: client ?? clientOf(),

@@ -25,10 +25,12 @@ export interface LocalNetworkOptions {
   /** Wall-clock milliseconds. */
   readonly clock: () => number;
   readonly log: {
-    warn(fields: Readonly<Record<string, unknown>>, event: string): void;
-    error(fields: Readonly<Record<string, unknown>>, event: string): void;
+    warn(fields: LogFields, sentence: string): void;
+    error(fields: LogFields, sentence: string): void;
   };
 }
+
+type LogFields = Readonly<Record<string, unknown>> & { readonly event: string };
 
 export interface LocalNetwork {
   /** Without a slash at its end. */
@@ -57,11 +59,19 @@ export async function openLocalNetwork(options: LocalNetworkOptions): Promise<Lo
 async function openLocked(options: LocalNetworkOptions, lock: FolderLock): Promise<LocalNetwork> {
   const chain = await openLocalChain(options.folder, options.clock);
   const { store, removedBytes } = await NetworkStore.open(options.folder, chain);
-  if (removedBytes > 0) options.log.warn({ removedBytes }, 'local-network-tail-removed');
+  if (removedBytes > 0) {
+    options.log.warn(
+      { event: 'local-network-tail-removed', removedBytes },
+      'the last item was written half, and is removed',
+    );
+  }
   const context: Context = { store, chain, clock: options.clock };
   const server = createServer((request, response) => {
     answerRequest(context, request, response).catch((error: unknown) => {
-      options.log.error({ err: error, path: request.url }, 'local-network-failed');
+      options.log.error(
+        { event: 'local-network-failed', err: error, path: request.url },
+        'the local network could not answer',
+      );
       sendError(response, 500, 'the local network failed');
     });
   });

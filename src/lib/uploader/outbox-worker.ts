@@ -19,10 +19,12 @@ import { SettlementBuffer } from './settlement-buffer.js';
 
 /** Where the worker reports; pino's child loggers fit. */
 export interface OutboxLog {
-  info(fields: Readonly<Record<string, unknown>>, event: string): void;
-  warn(fields: Readonly<Record<string, unknown>>, event: string): void;
-  error(fields: Readonly<Record<string, unknown>>, event: string): void;
+  info(fields: LogFields, sentence: string): void;
+  warn(fields: LogFields, sentence: string): void;
+  error(fields: LogFields, sentence: string): void;
 }
+
+type LogFields = Readonly<Record<string, unknown>> & { readonly event: string };
 
 export interface OutboxWorkerOptions {
   readonly outbox: Pick<Outbox, 'claim' | 'readUploads' | 'settle'>;
@@ -310,12 +312,18 @@ export class OutboxWorker {
     const { parts, reason } = settlement;
     this.#parked += 1;
     this.#settlements.add(settlement);
-    this.#options.log.error({ ...idsOf(row), parts, reason }, 'upload-parked');
+    this.#options.log.error(
+      { event: 'upload-parked', ...idsOf(row), parts, reason },
+      'an upload is set aside for su outbox:retry',
+    );
   }
 
   /** Bytes that are damaged or missing, or a bug: the row is set aside for the operator, never dropped. */
   #noteSurprise(row: OutboxRow, error: unknown): void {
-    this.#options.log.error({ ...idsOf(row), err: error }, 'upload-not-possible');
+    this.#options.log.error(
+      { event: 'upload-not-possible', ...idsOf(row), err: error },
+      'what is to be uploaded cannot be read from the store',
+    );
     const reason = 'its bytes cannot be read from the store';
     this.#park(row, { key: row.key, status: 'parked', parts: row.parts, reason });
   }
@@ -343,10 +351,21 @@ export class OutboxWorker {
 
   #report(change: BundlerChange): void {
     const { log } = this.#options;
-    if (change.now === 'up') log.info({}, 'bundler-up');
-    else if (change.now === 'configured') log.info({}, 'bundler-accepts-again');
-    else if (change.now === 'down') log.warn({ reason: change.reason }, 'bundler-down');
-    else log.error({ reason: change.reason }, 'bundler-misconfigured');
+    if (change.now === 'up') {
+      log.info({ event: 'bundler-up' }, 'the bundler answers again');
+    } else if (change.now === 'configured') {
+      log.info({ event: 'bundler-accepts-again' }, 'the bundler takes uploads again');
+    } else if (change.now === 'down') {
+      log.warn(
+        { event: 'bundler-down', reason: change.reason },
+        'the bundler does not answer: uploads wait',
+      );
+    } else {
+      log.error(
+        { event: 'bundler-misconfigured', reason: change.reason },
+        'the bundler refuses every upload: look at UPLOAD_NODE_URL',
+      );
+    }
     if (change.now === 'up' || change.now === 'down') this.#nap.abort();
   }
 
@@ -356,8 +375,11 @@ export class OutboxWorker {
     const away = error !== undefined;
     if (away === this.#storeAway) return;
     this.#storeAway = away;
-    if (away) log.warn({ err: error }, 'outbox-unavailable');
-    else log.info({}, 'outbox-available');
+    if (away) {
+      log.warn({ event: 'outbox-unavailable', err: error }, 'the outbox is away: uploads wait');
+    } else {
+      log.info({ event: 'outbox-available' }, 'the outbox is back');
+    }
   }
 }
 

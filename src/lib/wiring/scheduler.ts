@@ -73,7 +73,8 @@ async function assemble(
   const network = await openNetwork(config, log, closing);
   const blockClock = closing.add(openHeights(config, network.gateway, log));
   const worker = openWorker(opened.outbox, { network, metrics, log, closing });
-  worker.start();
+  // Rows that were left are nobody's yet: they are looked for when there is somebody to ask.
+  void opened.whenOpen().then(() => worker.start());
 
   const missing = (): string | undefined =>
     opened.missing() ??

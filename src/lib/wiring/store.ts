@@ -20,8 +20,10 @@ export interface SchedulerStore {
   readonly repairs?: { readonly queue: UploadQueue; readonly sealer: BundleSealer };
   /** What the store still waits for, undefined when it is open and migrated. */
   missing(): string | undefined;
-  /** Resolves when it is open and migrated. */
+  /** Tries to open and migrate it, once. @throws SuError `store-unavailable`, `schema-damaged` */
   ready(): Promise<void>;
+  /** Resolves when it is open and migrated, however long that takes, or closed. */
+  whenOpen(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -63,6 +65,7 @@ export async function openStore(
       repairs: { queue: store.outbox, sealer: store.sealer },
       missing: () => undefined,
       ready: () => Promise.resolve(),
+      whenOpen: () => Promise.resolve(),
     };
   }
   const { openPostgresStore } = await import('../storage/postgres/open-store.js');
@@ -78,6 +81,7 @@ export async function openStore(
   const opened: OpenStore = {
     ...store,
     ready: () => store.ensureMigrated(),
+    whenOpen: () => store.whenOpen(),
     missing: () =>
       store.isReady() ? undefined : 'the database is not reached or not migrated yet',
   };

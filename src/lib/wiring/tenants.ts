@@ -78,6 +78,7 @@ export function openTenants(
         : undefined,
     // Each tenant is reached and migrated when it is first visited.
     ready: () => Promise.resolve(),
+    whenOpen: () => Promise.resolve(),
     close: () => pool.close(),
   };
 }

@@ -46,6 +46,8 @@ export interface PostgresStore {
    * @throws SuError `store-unavailable`, `schema-damaged`, `interrupted` (closed meanwhile)
    */
   ensureMigrated(): Promise<void>;
+  /** Resolves when it is reached and migrated, however long that takes, or closed. */
+  whenOpen(): Promise<void>;
   /**
    * One round trip to the writer.
    * @throws SuError `store-unavailable`
@@ -70,6 +72,7 @@ export function openPostgresStore(options: PostgresStoreOptions): PostgresStore 
     deepHashes: opened.deepHashes,
     isReady: () => opened.isReady(),
     ensureMigrated: () => opened.ensureMigrated(),
+    whenOpen: () => opened.whenOpen(),
     ping: () => opened.ping(),
     close: () => opened.close(),
   };
@@ -146,6 +149,10 @@ class OpenedDatabase implements PostgresStore {
       this.#migrating = undefined;
     });
     await this.#migrating;
+  }
+
+  whenOpen(): Promise<void> {
+    return this.#opening;
   }
 
   async ping(): Promise<void> {
