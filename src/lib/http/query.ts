@@ -1,4 +1,5 @@
 import { SuError } from '../errors.js';
+import { quoteBounded } from '../protocol/ids.js';
 
 /** The query of a request, for the names a route knows; other names are of no effect. */
 export interface Query {
@@ -28,6 +29,24 @@ export function parseQuery(querystring: string): Query {
       return value === 'undefined' ? undefined : value;
     },
   };
+}
+
+/**
+ * The process that a query names: `process-id`, or `proc-id` as HyperBEAM spells it; undefined when it names none.
+ *
+ * @throws SuError `invalid-request` when both spellings are there and differ
+ */
+export function processOfQuery(query: Query): string | undefined {
+  const first = query.getDefined('process-id');
+  const second = query.getDefined('proc-id');
+  const processId = first === undefined || first === '' ? second : first;
+  if (second !== undefined && second !== '' && processId !== second) {
+    throw new SuError(
+      'invalid-request',
+      `process-id and proc-id differ: ${quoteBounded(processId ?? '')}, ${quoteBounded(second)}`,
+    );
+  }
+  return processId === '' ? undefined : processId;
 }
 
 const NUMBER = /^[+-]?\d+(\.\d+)?(e[+-]?\d+)?$/i;

@@ -5,7 +5,7 @@ import { readEntry } from '../../scheduler/read-entry.js';
 import type { ReadPage } from '../../scheduler/read-page.js';
 import { readLatest, readProcessRecord } from '../../scheduler/read-process.js';
 import type { Handler, HandlerContext } from '../handler.js';
-import { parseQuery } from '../query.js';
+import { parseQuery, processOfQuery } from '../query.js';
 import type { HoldAnswer } from '../hold-answers.js';
 import { answerHeldJson, answerPage } from '../stream-page.js';
 import { parsePageQuery } from './page-query.js';
@@ -30,14 +30,13 @@ export function readLogRoute(
     const id = ctx.params['id'] ?? '';
     const isWanted = wanted(ctx);
     const query = parseQuery(ctx.querystring);
-    // HyperBEAM spells it `proc-id`.
-    const processId = query.getDefined('process-id') ?? query.getDefined('proc-id');
+    const processId = processOfQuery(query);
     ctx.state.notes.id = id.slice(0, 64);
-    if (processId !== undefined && processId !== '') checkRead?.(processId);
+    if (processId !== undefined) checkRead?.(processId);
     try {
       const found = await readEntry(reader, {
         id,
-        processId: processId === '' ? undefined : processId,
+        processId,
         showAnchor: query.get('show-anchor') !== undefined,
         isWanted,
       });

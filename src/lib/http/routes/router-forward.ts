@@ -1,12 +1,12 @@
-import { isSuError, SuError } from '../../errors.js';
-import { isId, parseId, quoteBounded, sha256Id, type Id } from '../../protocol/ids.js';
+import { isSuError } from '../../errors.js';
+import { isId, parseId, sha256Id, type Id } from '../../protocol/ids.js';
 import { unknownProcess, type Located } from '../../router/locate.js';
 import type { ProcessGuard } from '../../scheduler/process-whitelist.js';
 import { verifyPostedItem } from '../../scheduler/verify-data-item.js';
 import type { AddressGuard } from '../client-address.js';
 import type { Forward, ForwardContext } from '../forward.js';
 import type { Handler } from '../handler.js';
-import { parseQuery, type Query } from '../query.js';
+import { parseQuery, processOfQuery } from '../query.js';
 import type { ReadBody } from '../read-body.js';
 import { parseAssign, type AssignQuery } from './submit.js';
 
@@ -132,18 +132,4 @@ async function forwardAssign(
 /** @throws SuError `invalid-request` for what has not the form of an id; one that cannot exist is unknown, not malformed */
 function requireForm(text: string, name: string): void {
   if (!isId(text) && !/^[\w-]{43}$/.test(text)) parseId(text, name);
-}
-
-/** @throws SuError `invalid-request` when both spellings are there and differ */
-function processOfQuery(query: Query): string | undefined {
-  const first = query.getDefined('process-id');
-  const second = query.getDefined('proc-id');
-  const processId = first === undefined || first === '' ? second : first;
-  if (second !== undefined && second !== '' && processId !== second) {
-    throw new SuError(
-      'invalid-request',
-      `process-id and proc-id differ: ${quoteBounded(processId ?? '')}, ${quoteBounded(second)}`,
-    );
-  }
-  return processId === '' ? undefined : processId;
 }
