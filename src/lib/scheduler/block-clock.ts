@@ -1,4 +1,4 @@
-import { SuError } from '../errors.js';
+import { isSuError, SuError } from '../errors.js';
 import type { Gateway } from './ports.js';
 
 /*
@@ -71,6 +71,7 @@ export function openBlockClock(options: BlockClockOptions): BlockClock {
         height: known?.height,
         ageMs: known === undefined ? undefined : ageOf(known.at),
         reason: cause instanceof Error ? cause.message : String(cause),
+        ...(isSuError(cause) ? cause.details : {}),
       });
     }
   }

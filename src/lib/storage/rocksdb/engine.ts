@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { invariant, SuError } from '../../errors.js';
 import { markReady, prepareDataFolder, type DataFolder, type FolderUse } from './data-folder.js';
-import { Database } from './database.js';
+import { Database, describeCause } from './database.js';
 import { WriterThread } from './writer-thread.js';
 import type { WriteAnswer, WriteRequest } from './write-request.js';
 
@@ -55,6 +55,8 @@ export class Engine {
   readonly #options: EngineOptions;
   readonly #folder: DataFolder;
   readonly #reopened: (() => void)[] = [];
+  /** Why it could not be opened again the last time; undefined once it could. */
+  #reopenFailure: string | undefined;
   #state: State;
   #queue: Queued[] = [];
   #draining: Promise<void> | undefined;
@@ -207,21 +209,23 @@ export class Engine {
       if (previous !== undefined) await this.#end(previous);
       const session = await openSession(this.#folder, { ...this.#options, createIfMissing: false });
       log.info({ event: 'store-reopened', folder: this.#folder.path }, 'the store is open again');
+      this.#reopenFailure = undefined;
       for (const callback of this.#reopened) callback();
       if (this.#state.kind === 'opening') this.#state = { kind: 'open', session };
       return session;
     } catch (cause) {
-      log.error(
-        { event: 'store-reopen-failed', err: cause, folder: this.#folder.path },
-        'the store cannot be opened again',
-      );
+      const reason = describeCause(cause);
+      // Tried every second: the same reason would bury everything else.
+      if (reason !== this.#reopenFailure) {
+        const fields = { event: 'store-reopen-failed', err: cause, folder: this.#folder.path };
+        log.error(fields, 'the store cannot be opened again: trying again and again');
+      }
+      this.#reopenFailure = reason;
+      const why = trouble(reason);
       const error = new SuError(
         'store-unavailable',
-        'the store failed and could not be opened again',
-        {
-          cause,
-          retryAfterSeconds: 2,
-        },
+        `the store failed and cannot be opened again${why === undefined ? '' : ` (${why})`}`,
+        { cause, retryAfterSeconds: 2 },
       );
       if (this.#state.kind === 'opening')
         this.#state = { kind: 'broken', error, at: performance.now() };
@@ -258,6 +262,13 @@ async function openSession(
     await database.close();
     throw error;
   }
+}
+
+/** What clients may be told of a reason: the system's words, and none of our paths. */
+function trouble(reason: string): string | undefined {
+  return /No space left on device|Read-only file system|Input\/output error|Too many open files/i.exec(
+    reason,
+  )?.[0];
 }
 
 function closed(): SuError {
