@@ -9,7 +9,7 @@ const KEYS_MAX = 256;
 
 /**
  * Verifies signatures on the thread it is called on: for threads that do nothing else. What the server uses goes through
- * libuv's pool, which has four threads however many cores there are.
+ * libuv's pool, which has a fixed number of threads however many cores there are.
  */
 export class SignatureVerifier {
   /** RSA keys by owner: one wallet signs all assignments, and its key need not be imported for each. */

@@ -26,7 +26,7 @@ export const SIGNATURE_TYPES: Readonly<Record<SignatureType, SignatureTypeSizes>
 
 /** True for the numbers of the signature types we know. */
 export function isSignatureType(value: number): value is SignatureType {
-  return Number.isInteger(value) && value >= 1 && value <= 7;
+  return Object.hasOwn(SIGNATURE_TYPES, value);
 }
 
 /** The parts of a data item that its verification looks at. */
