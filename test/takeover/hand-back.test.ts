@@ -119,7 +119,7 @@ describe('handing a log back, and moving it', function () {
     expect(await bundlesOf(database)).to.deep.equal(after);
   });
 
-  it('su bundles:seal refuses another wallet than the one that scheduled', async () => {
+  it('su bundles:seal leaves the wrappers of another wallet, and names it', async () => {
     const database = await restored();
     const [first] = readRecordedRows(DUMP);
     const server = await serve({ DATABASE_URL: database.url });
@@ -134,6 +134,28 @@ describe('handing a log back, and moving it', function () {
     expect(stderr).to.include('only its owner can sign it');
     expect(stderr).to.include((await testWallet('scheduler')).address);
     expect(await bundlesOf(database)).to.deep.equal(before);
+
+    // Entries of both wallets in one log: each signs its own.
+    const other = await serve({
+      DATABASE_URL: database.url,
+      SU_WALLET_PATH: testWalletPath('other'),
+    });
+    await schedule(other.url, first?.processId as Id);
+    await other.stop('SIGTERM');
+    for (const [name, status] of [
+      ['other', 2],
+      ['scheduler', 0],
+    ] as const) {
+      const sealed = await run(['bundles:seal'], {
+        DATABASE_URL: database.url,
+        SU_WALLET_PATH: testWalletPath(name),
+      });
+      expect(sealed.status, sealed.stderr + sealed.stdout).to.equal(status);
+    }
+    const left = (await bundlesOf(database)).filter(({ bundle }) =>
+      bundle.subarray(2, 514).every((byte) => byte === 0),
+    );
+    expect(left).to.deep.equal([]);
   });
 
   it('su bundles:seal and su outbox:requeue work beside a server that holds the folder, and without it', async () => {

@@ -40,6 +40,9 @@ export interface SealCounts {
 /** So many signatures take about a second on one core, and are lost at most when the program is killed. */
 const BATCH = 128;
 
+/** So many other wallets are named. */
+const OTHERS_MAX = 10;
+
 const SIGNATURE_BEGIN = 2;
 const SIGNATURE_END = SIGNATURE_BEGIN + 512;
 /** The form of signature type 1, and no signature. */
@@ -50,7 +53,8 @@ const UNSIGNED = Buffer.concat([Buffer.from([1, 0]), Buffer.alloc(512)]);
  * wrappers of messages and processes are never published, and no reader looks at their signature, but the tools that
  * go with other implementations may. Begun again it goes on where it was stopped.
  *
- * @throws SuError `invalid-wallet` at a wrapper of another wallet: only its owner can sign it; `store-unavailable`
+ * @throws SuError `invalid-wallet` at the end, when there are wrappers of other wallets: only their owners can sign them;
+ *   `store-unavailable`
  */
 export async function sealBundles(options: SealOptions): Promise<SealCounts> {
   const { reader, signal, since } = options;
@@ -61,6 +65,7 @@ export async function sealBundles(options: SealOptions): Promise<SealCounts> {
     sealed: 0,
     unreadable: 0,
   };
+  const others = new Map<string, number>();
   const seal = async (rows: readonly (StoredProcess | StoredMessage)[]): Promise<void> => {
     const chosen = rows.filter(
       ({ timestamp }) => since === undefined || timestamp === undefined || timestamp >= since,
@@ -68,7 +73,7 @@ export async function sealBundles(options: SealOptions): Promise<SealCounts> {
     counts.bundles += chosen.length;
     const open = chosen.filter(isUnsigned);
     for (let begin = 0; begin < open.length && !signal.aborted; begin += BATCH) {
-      const sealed = await sealBatch(open.slice(begin, begin + BATCH), options);
+      const sealed = await sealBatch(open.slice(begin, begin + BATCH), options, others);
       await options.sealer.sealBundles(sealed.signatures);
       counts.sealed += sealed.signatures.length;
       counts.unreadable += sealed.unreadable;
@@ -87,6 +92,7 @@ export async function sealBundles(options: SealOptions): Promise<SealCounts> {
       options.onProgress({ ...counts });
     }
   }
+  refuseOthers(others, counts.sealed, options.signer);
   return counts;
 }
 
@@ -97,6 +103,7 @@ function isUnsigned({ bundle }: StoredProcess | StoredMessage): boolean {
 async function sealBatch(
   rows: readonly (StoredProcess | StoredMessage)[],
   { signer, parallel }: SealOptions,
+  others: Map<string, number>,
 ): Promise<{ readonly signatures: readonly BundleSignature[]; readonly unreadable: number }> {
   const signatures: BundleSignature[] = [];
   let unreadable = 0;
@@ -108,7 +115,13 @@ async function sealBatch(
         unreadable += 1;
         continue;
       }
-      refuseOther(row, owner, signer);
+      if (Buffer.compare(owner, signer.owner) !== 0) {
+        const address = sha256Id(owner);
+        if (others.has(address) || others.size < OTHERS_MAX) {
+          others.set(address, (others.get(address) ?? 0) + 1);
+        }
+        continue;
+      }
       const signature = await signer.sign(await bundleSignatureMessage(row.bundle));
       const place = 'messageId' in row ? row : undefined;
       signatures.push({ processId: row.processId, place, signature });
@@ -128,15 +141,12 @@ function ownerOf(row: StoredProcess | StoredMessage): Uint8Array | undefined {
   }
 }
 
-function refuseOther(
-  { processId, nonce }: StoredProcess | StoredMessage,
-  owner: Uint8Array,
-  { owner: own, address }: Signer,
-): void {
-  if (Buffer.compare(owner, own) === 0) return;
+function refuseOthers(others: ReadonlyMap<string, number>, sealed: number, signer: Signer): void {
+  if (others.size === 0) return;
+  const named = [...others].map(([address, count]) => `${count} of ${address}`);
   throw new SuError(
     'invalid-wallet',
-    `the wrapper at nonce ${nonce ?? 'none'} of process ${processId} belongs to wallet ${sha256Id(owner)}, ` +
-      `and this wallet is ${address}: only its owner can sign it`,
+    `this wallet is ${signer.address} and signed ${sealed} wrappers; others are left: ${named.join(', ')}. ` +
+      'Of each only its owner can sign it: run the command again with that wallet',
   );
 }
