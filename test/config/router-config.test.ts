@@ -157,6 +157,19 @@ describe('readServeConfig', () => {
     expect(modeOf({ MODE: 'su' }, 'router')).to.equal('router');
   });
 
+  it('takes a number alone for the port', () => {
+    const env = { ...COMPLETE, GATEWAY_URL: 'http://g', UPLOAD_NODE_URL: 'http://u' };
+    const options = { local: false, mode: '9100' };
+    expect(readServeConfig(env, options)).to.include({ mode: 'su', port: 9100 });
+    expect(readServeConfig({ ...env, MODE: 'router' }, options)).to.include({
+      mode: 'router',
+      port: 9100,
+    });
+    expect(problemsOf(() => readServeConfig(env, { ...options, port: '1' })).join()).to.include(
+      'MODE: "9100"',
+    );
+  });
+
   it('refuses --su for an SU', () => {
     const [problem] = problemsOf(() => readServeConfig({}, { local: true, su: ['http://a'] }));
     expect(problem).to.match(/^--su names the SUs of a router/);

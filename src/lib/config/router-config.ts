@@ -78,14 +78,22 @@ const LOCAL_DATA_DIR = 'su-router-data';
  */
 export function readServeConfig(
   env: Environment,
-  options: RouterOptions,
+  given: RouterOptions,
 ): SchedulerConfig | RouterConfig {
+  const options = readPortAlone(given);
   const mode = (options.mode ?? env['MODE'])?.trim();
   if (mode === 'router') return readRouterConfig(env, options);
   if ((options.su ?? []).length > 0) {
     throw new SuError('invalid-config', '--su names the SUs of a router: su serve router --local');
   }
   return readSchedulerConfig(env, options);
+}
+
+/** `su serve 9000` names a port, and leaves the mode to MODE. */
+function readPortAlone(options: RouterOptions): RouterOptions {
+  const { mode, port } = options;
+  if (port !== undefined || mode === undefined || !/^\d+$/.test(mode.trim())) return options;
+  return { ...options, mode: undefined, port: mode };
 }
 
 /**
