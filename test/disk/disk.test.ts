@@ -144,6 +144,20 @@ describe('a disk copy beside PostgreSQL', function () {
     await expectSameReads(store, builder.processId);
   });
 
+  it('reads from where a range begins when its copy ends before that', async () => {
+    const builder = await storedLog(10);
+    const store = await openDisked();
+    await store.settled();
+    const plain = await openPlain();
+    for (const more of [{ from: 20 }, { from: 40, limit: 3 }, { from: 52, to: 53 }]) {
+      const onto = builder.head;
+      await plain.store.append([runOf(onto, ...(await builder.messages(20)))]);
+      const range = query(builder.processId, more);
+      expect(await read(store.reader, range)).to.deep.equal(await read(store.plain, range));
+      await store.settled();
+    }
+  });
+
   it('shows what another server wrote at once, and copies it after', async () => {
     const { processId, head } = await storedLog(5).then((builder) => builder);
     const store = await openDisked();

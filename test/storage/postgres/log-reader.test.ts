@@ -52,6 +52,29 @@ describe('reading a log from PostgreSQL', function () {
     for (const database of databases.splice(0)) await database.drop();
   });
 
+  it('reads behind a place, or from where the range begins if that is later', async () => {
+    const { store, reader } = await open(keep(await migratedDatabase()));
+    const { run, builder } = await newLog(30);
+    await store.append([run]);
+    const noncesOf = async (range: Partial<RangeQuery>, nonce: number): Promise<number[]> => {
+      const query = { ...all(builder.processId), ...range };
+      const entries = await collect(reader.readRangeBehind(query, { epoch: 0, nonce }));
+      return entries.map((entry) => entry.nonce);
+    };
+    const upTo = (first: number, last: number): number[] =>
+      Array.from({ length: last - first + 1 }, (_, index) => first + index);
+    for (const place of [0, 5, 10, 11, 19, 20, 21, 30]) {
+      const first = Math.max(11, place + 1);
+      expect(await noncesOf({ from: 10 }, place), `${place}`).to.deep.equal(upTo(first, 30));
+    }
+    expect(await noncesOf({ from: 20, limit: 3 }, 10)).to.deep.equal([21, 22, 23]);
+    expect(await noncesOf({ from: 20, to: 22 }, 21)).to.deep.equal([22]);
+    const at = (nonce: number): number => Number(run.entries[nonce]?.head.timestamp);
+    const byTime = { by: 'timestamp', from: at(20), to: at(24) } as const;
+    expect(await noncesOf(byTime, 10)).to.deep.equal([21, 22, 23, 24]);
+    expect(await noncesOf(byTime, 22)).to.deep.equal([23, 24]);
+  });
+
   it('reads on while the caller has a piece, and keeps no connection of a caller who leaves', async () => {
     const { store, reader } = await open(keep(await migratedDatabase()));
     const { run, builder } = await newLog(800);

@@ -38,7 +38,7 @@ interface Piece {
 }
 
 /**
- * Reads the rows of a range after `after`, in pieces bounded in rows and bytes, in order of (epoch, nonce, row). Each
+ * Reads the rows of a range after `after`, which may lie before it, in pieces bounded in rows and bytes, in order of (epoch, nonce, row). Each
  * piece is one descent of an index to its first row, so its cost does not depend on how deep in the log it lies. The next
  * one is read while the caller has this one.
  */
@@ -50,7 +50,8 @@ export async function* readPieces(
   let left = query.limit;
   for (const stretch of await findStretches(client, query)) {
     if (after !== undefined && stretch.epoch < after.epoch) continue;
-    const begin = after?.epoch === stretch.epoch ? after : beforeFirst(stretch);
+    const isWithin = after?.epoch === stretch.epoch && after.nonce >= stretch.firstNonce;
+    const begin = isWithin ? after : beforeFirst(stretch);
     for await (const rows of readStretch(client, stretch, { position: begin, limit: left })) {
       left -= rows.length;
       yield rows;
