@@ -12,7 +12,8 @@ import type { LogEntry, LogProcess, LogReader, Position, RangeQuery } from './po
  * - the answer is the same as the database's: a log is read from the copy only as far as its watermark, only after
  *   the hash chain there was found in the database (another database, or one set back, is noticed), and by time only
  *   where timestamps rise along it;
- * - a copy that cannot be read costs time: the database goes on where it stopped.
+ * - a copy that cannot be read, or whose entries begin to be removed under a page, costs time: the database goes on where it
+ *   stopped.
  */
 
 /** How far the copy of a log is complete. */
@@ -28,6 +29,8 @@ export interface LogWatermark extends Position {
 /** The copy as it is read. All of it may throw SuError `store-unavailable`, `invariant`. */
 export interface CopiedLog {
   findWatermark(processId: Id): Promise<LogWatermark | undefined>;
+  /** Another one than before when entries of some log have begun to be removed since; undefined while those of this one are. */
+  generation(processId: Id): number | undefined;
   /** The process in whose log the copy has an entry, up to the watermark. */
   findOwner(id: Id, processId: Id | undefined): Promise<Id | undefined>;
   /** Gives what the copy has, the part behind the watermark too. */
@@ -148,9 +151,12 @@ async function* readRange(
   disk: TrustedCopy,
   options: CopiedReaderOptions,
 ): AsyncGenerator<readonly LogEntry[], void> {
-  const { database, onRead } = options;
+  const { database, onRead, copy } = options;
+  // Before the watermark, which goes with the first entries that are removed.
+  const generation = copy.generation(query.processId);
   const watermark = await disk.findWatermark(query.processId);
   const isUsable =
+    generation !== undefined &&
     watermark !== undefined &&
     watermark.epoch === 0 &&
     (query.by === 'nonce' || watermark.isOrdered);
@@ -163,6 +169,11 @@ async function* readRange(
   const given = new Given();
   try {
     for await (const piece of disk.reader.readRange(query)) {
+      if (copy.generation(query.processId) !== generation) {
+        onRead('both');
+        yield* given.rest(database, query);
+        return;
+      }
       const known = upTo(piece, watermark);
       given.add(known);
       if (known.length > 0) yield known;

@@ -43,6 +43,7 @@ interface Open {
   readonly copy: DiskCopy;
   readonly reader: LogReader;
   readonly findOwner: CopiedLog['findOwner'];
+  readonly generation: CopiedLog['generation'];
   readonly follower: LogFollower;
 }
 
@@ -210,6 +211,7 @@ class Disk {
       this.#open === undefined ? undefined : read(this.#open);
     return {
       findWatermark: (id) => find(({ copy }) => copy.findWatermark(id)),
+      generation: (id) => this.#open?.generation(id),
       findOwner: (id, processId) => find(({ findOwner }) => findOwner(id, processId)),
       reader: {
         findProcess: (id, shown) => find(({ reader }) => reader.findProcess(id, shown)),

@@ -45,6 +45,8 @@ export interface OpenDiskCopy {
   readonly reader: LogReader;
   /** The process in whose log the copy has an entry, undefined when it has none that counts. */
   findOwner(id: Id, processId: Id | undefined): Promise<Id | undefined>;
+  /** Another one than before when entries of some log have begun to be removed since; undefined while those of this one are. */
+  generation(processId: Id): number | undefined;
   close(): Promise<void>;
 }
 
@@ -59,9 +61,11 @@ export async function openDiskCopy(options: {
 }): Promise<OpenDiskCopy> {
   const engine = await Engine.open({ ...options, use: 'copy', headsMax: 1 });
   const reader = new RocksdbLogReader(engine);
+  const copy = new RocksdbDiskCopy(engine);
   return {
-    copy: new RocksdbDiskCopy(engine),
+    copy,
     reader,
+    generation: (processId) => copy.generation(processId),
     findOwner: (id, processId) => findOwner(engine, id, processId),
     close: async () => {
       await reader.close();
@@ -75,6 +79,9 @@ class RocksdbDiskCopy implements DiskCopy {
   readonly #engine: Engine;
   /** The next batch of rows will take about as much as the last one. */
   #packBytes = PACK_BYTES_MIN;
+  #generation = 0;
+  /** Logs whose entries are being removed, and by how many. */
+  readonly #forgetting = new Map<Id, number>();
 
   constructor(engine: Engine) {
     this.#engine = engine;
@@ -114,12 +121,26 @@ class RocksdbDiskCopy implements DiskCopy {
     }
   }
 
+  /** Whoever reads the log meanwhile learns of it before anything is removed. */
   async forget(processId: Id): Promise<void> {
-    for (let done = false; !done;) {
-      const answer = await this.#engine.write({ kind: 'disk-forget', processId });
-      if (answer.kind !== 'disk-forget') throw unexpected();
-      ({ done } = answer);
+    this.#generation += 1;
+    this.#forgetting.set(processId, (this.#forgetting.get(processId) ?? 0) + 1);
+    try {
+      for (let done = false; !done;) {
+        const answer = await this.#engine.write({ kind: 'disk-forget', processId });
+        if (answer.kind !== 'disk-forget') throw unexpected();
+        ({ done } = answer);
+      }
+    } finally {
+      // The first batch took the watermark: from here on its absence tells.
+      const others = (this.#forgetting.get(processId) ?? 1) - 1;
+      if (others === 0) this.#forgetting.delete(processId);
+      else this.#forgetting.set(processId, others);
     }
+  }
+
+  generation(processId: Id): number | undefined {
+    return this.#forgetting.has(processId) ? undefined : this.#generation;
   }
 
   async countMessages(processId: Id, through: LogPlace): Promise<number> {
