@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SuError } from '../errors.js';
-import { ByteBudget } from './byte-budget.js';
+import { ByteBudget, type Share } from './byte-budget.js';
 
 /** Bounds on what is read of the clients' bodies. */
 export interface BodyLimits {
@@ -26,15 +26,19 @@ export const BODY_LIMITS: BodyLimits = {
   bodyBytesPerSecondMin: 16_384,
 };
 
-/** Reads one request's body whole. */
-export type ReadBody = (request: IncomingMessage, response: ServerResponse) => Promise<Buffer>;
+/** Reads one request's body whole, and hands it to `use`, whose result it is. */
+export type ReadBody = <Result>(
+  request: IncomingMessage,
+  response: ServerResponse,
+  use: (body: Buffer) => Promise<Result>,
+) => Promise<Result>;
 
 /**
  * Makes the reader of bodies. A body is refused while it comes in: at once when its declared length is too large, else
  * at the byte that passes the limit. What is left of a refused body is let through unread, so that a client that is
- * still writing gets to see the answer. The bytes of a body count until its answer is sent. (Only bytes that came in are
- * counted: counting declared lengths would let a handful of silent clients block everyone.) When they are too many, the
- * unfinished body that has held most for longest gives way.
+ * still writing gets to see the answer. The bytes of a body count until its answer is sent and its use has ended, which goes on
+ * when the client hangs up. (Only bytes that came in are counted: counting declared lengths would let a handful of silent
+ * clients block everyone.) When they are too many, the unfinished body that has held most for longest gives way.
  *
  * @throws SuError from the reader it makes: `body-too-large`, `request-timeout`, `scheduler-busy`, `invalid-request`
  * (the client went away)
@@ -42,24 +46,32 @@ export type ReadBody = (request: IncomingMessage, response: ServerResponse) => P
 export function makeReadBody(limits: BodyLimits): ReadBody {
   const { bodiesBytesMax, smallBodyBytesMax, bodyBytesMax } = limits;
   const budget = new ByteBudget({ bytesMax: bodiesBytesMax, smallBytesMax: smallBodyBytesMax });
-  return (request, response) => {
+  return async (request, response, use) => {
     const declared = Number(request.headers['content-length'] ?? 0);
     if (declared > bodyBytesMax) {
       request.resume();
-      return Promise.reject(tooLarge(bodyBytesMax, declared));
+      throw tooLarge(bodyBytesMax, declared);
     }
     // The server leaves the answer to `Expect: 100-continue` to us: a refused body need not be sent at all.
     if (request.headers.expect !== undefined) response.writeContinue();
-    return collect({ request, response }, limits, budget);
+    let isClosed = false;
+    response.once('close', () => (isClosed = true));
+    const { body, share } = await collect(request, limits, budget);
+    try {
+      return await use(body);
+    } finally {
+      if (isClosed) share.release();
+      else response.once('close', () => share.release());
+    }
   };
 }
 
 /** Collects the body. */
 function collect(
-  { request, response }: { readonly request: IncomingMessage; readonly response: ServerResponse },
+  request: IncomingMessage,
   limits: BodyLimits,
   budget: ByteBudget,
-): Promise<Buffer> {
+): Promise<{ readonly body: Buffer; readonly share: Share }> {
   return new Promise((resolve, reject) => {
     const startedAt = performance.now();
     const elapsedMs = (): number => performance.now() - startedAt;
@@ -69,7 +81,6 @@ function collect(
       cost: () => (isUnfinished ? share.bytes() * (1 + elapsedMs()) : 0),
       evict: () => refuse(crowded()),
     });
-    response.once('close', () => share.release());
     const settle = (): void => {
       isUnfinished = false;
       clearTimeout(timer);
@@ -91,7 +102,7 @@ function collect(
     const onEnd = (): void => {
       settle();
       // Copied also when it came in one piece: a piece is part of the socket's 64 KiB, which a waiting item would keep.
-      resolve(Buffer.concat(pieces));
+      resolve({ body: Buffer.concat(pieces), share });
     };
     const onClose = (): void =>
       refuse(

@@ -73,15 +73,19 @@ export function routerSubmitRoute(options: ForwardSubmitOptions): Handler {
   return async (ctx) => {
     options.checkAddress?.(ctx.req);
     const assign = parseAssign(parseQuery(ctx.querystring));
-    if (assign === undefined) await forwardItem(ctx, options);
-    else await forwardAssign(ctx, assign, options);
+    if (assign === undefined) {
+      await options.readBody(ctx.req, ctx.res, (body) => forwardItem(ctx, body, options));
+    } else await forwardAssign(ctx, assign, options);
   };
 }
 
-async function forwardItem(ctx: ForwardContext, options: ForwardSubmitOptions): Promise<void> {
-  const { locate, forward, readBody, processes } = options;
+async function forwardItem(
+  ctx: ForwardContext,
+  body: Buffer,
+  options: ForwardSubmitOptions,
+): Promise<void> {
+  const { locate, forward, processes } = options;
   const { notes } = ctx.state;
-  const body = await readBody(ctx.req, ctx.res);
   notes.bytes = body.length;
   const { kind, processId, item } = await verifyPostedItem(body);
   Object.assign(notes, { id: item.id, kind, processId });

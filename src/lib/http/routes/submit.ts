@@ -57,9 +57,10 @@ export function submitRoute(options: SubmitRouteOptions): Handler {
         submit.submitAssign(assign, { requestId }),
       );
     } else {
-      const body = await readBody(ctx.req, ctx.res);
-      notes.bytes = body.length;
-      receipt = await measured(metrics, 'write_item', () => submit.submitItem(body, { requestId }));
+      receipt = await readBody(ctx.req, ctx.res, (body) => {
+        notes.bytes = body.length;
+        return measured(metrics, 'write_item', () => submit.submitItem(body, { requestId }));
+      });
     }
     noteReceipt(notes, receipt);
     answerJson(ctx, JSON.stringify({ id: receipt.id, timestamp: receipt.timestamp }));
