@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { SuError } from '../src/lib/errors.js';
-import { batchPerTick } from '../src/lib/batch-per-tick.js';
+import { batchPerGroup, batchPerTick } from '../src/lib/batch-per-tick.js';
 
 describe('look-ups that arrive together', () => {
   it('are one call, in bounded parts, each answered with its own', async () => {
@@ -66,5 +66,28 @@ describe('look-ups that arrive together', () => {
       'rejected',
       'fulfilled',
     ]);
+  });
+});
+
+describe('look-ups of groups', () => {
+  it('wait for nobody of another group, and fail with nobody of another', async () => {
+    const answers: (() => void)[] = [];
+    const find = batchPerGroup(
+      (query: number) => (query < 10 ? 'small' : 'large'),
+      (queries) => {
+        if (queries.includes(10)) return Promise.reject(new SuError('store-unavailable', 'away'));
+        if (!queries.includes(1)) return Promise.resolve(queries);
+        return new Promise<readonly number[]>(
+          (resolve) => void answers.push(() => resolve(queries)),
+        );
+      },
+      10,
+    );
+    const hanging = find(1);
+    const failure: unknown = await find(10).catch((error: unknown) => error);
+    expect(failure).to.be.instanceOf(SuError);
+    expect(await Promise.all([find(11), find(12)])).to.deep.equal([11, 12]);
+    answers[0]?.();
+    expect(await hanging).to.equal(1);
   });
 });

@@ -7,6 +7,27 @@ interface Waiting<Query, Answer> {
 }
 
 /**
+ * Joins look-ups like `batchPerTick`, but only those of one group: what one group's answers wait for, or fail of, is nothing to the
+ * others. Groups are few and stay.
+ */
+export function batchPerGroup<Query, Answer>(
+  groupOf: (query: Query) => string,
+  load: (queries: readonly Query[]) => Promise<readonly Answer[]>,
+  sizeMax: number,
+): (query: Query) => Promise<Answer> {
+  const batches = new Map<string, (query: Query) => Promise<Answer>>();
+  return (query) => {
+    const group = groupOf(query);
+    let ask = batches.get(group);
+    if (ask === undefined) {
+      ask = batchPerTick(load, sizeMax);
+      batches.set(group, ask);
+    }
+    return ask(query);
+  };
+}
+
+/**
  * Joins the look-ups that arrive in one turn of the event loop into one call: a store answers fifty ids as
  * fast as one. While as many calls run as may, later look-ups gather for the next.
  *

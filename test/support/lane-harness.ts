@@ -39,17 +39,18 @@ export function openLaneHarness(options: LaneHarnessOptions): LaneHarness {
   const places = options.signaturesAtOnce ?? 2;
   const queue: (() => void)[] = [];
   let free = places;
+  const committer = new Committer({
+    store,
+    entriesMax: 64,
+    bytesMax: 1 << 20,
+    queueMax: 128,
+    monotonicMs: () => performance.now(),
+  });
   const lanes = makeLanes({
     headsMax: 100,
     jobsMax: 10_000,
     context: {
-      committer: new Committer({
-        store,
-        entriesMax: 64,
-        bytesMax: 1 << 20,
-        queueMax: 128,
-        monotonicMs: () => performance.now(),
-      }),
+      committerOf: () => committer,
       readHead: batchPerTick((ids: readonly Id[]) => store.readHeads(ids), 100),
       findReceipt: batchPerTick((queries) => store.findReceipts(queries), 100),
       async inSigningPlace(work) {

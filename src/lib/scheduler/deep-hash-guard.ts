@@ -2,8 +2,8 @@ import { isSuError } from '../errors.js';
 import { deepHashForDeduplication, type DeduplicatedFields } from '../protocol/deep-hash.js';
 import type { Id } from '../protocol/ids.js';
 import { toBase64Url } from '../protocol/ids.js';
-import { batchPerTick } from '../batch-per-tick.js';
-import { duplicateError, type DeepHashes, type DeepHashStore } from './ports.js';
+import { batchPerGroup } from '../batch-per-tick.js';
+import { duplicateError, type DeepHashes, type DeepHashStore, type GroupOf } from './ports.js';
 
 /*
  * The same content under another signature is the same message: pushed messages come along several ways, each signed
@@ -33,6 +33,8 @@ export interface DeepHashGuard {
 
 export interface DeepHashGuardOptions {
   readonly store: Pick<DeepHashStore, 'findDuplicates'>;
+  /** Left out: the store is one. */
+  readonly groupOf?: GroupOf | undefined;
   readonly version: string;
   /** Told of each process that takes a compared message. */
   readonly onProcess: (processId: Id) => void;
@@ -42,7 +44,9 @@ export interface DeepHashGuardOptions {
 /** See the flow above. */
 export function makeDeepHashGuard(options: DeepHashGuardOptions): DeepHashGuard {
   const { store, version, onProcess } = options;
-  const findDuplicate = batchPerTick(
+  const groupOf = options.groupOf ?? ((): string => '');
+  const findDuplicate = batchPerGroup(
+    ({ processId }) => groupOf(processId),
     (queries: Parameters<DeepHashStore['findDuplicates']>[0]) => store.findDuplicates(queries),
     options.lookUpsAtOnce,
   );

@@ -1,16 +1,19 @@
 import pLimit from 'p-limit';
 import { SuError } from '../errors.js';
-import { batchPerTick } from '../batch-per-tick.js';
+import { batchPerGroup } from '../batch-per-tick.js';
+import type { Id } from '../protocol/ids.js';
 import type { BlockClock } from './block-clock.js';
 import { Committer, type Committed } from './committer.js';
 import { NO_GUARDS, type Guards } from './guards.js';
 import { makeLanes, type Lanes } from './lanes.js';
-import type { Clock, Gateway, ScheduleStore, Signer } from './ports.js';
+import type { Clock, Gateway, GroupOf, ReceiptQuery, ScheduleStore, Signer } from './ports.js';
 import { makePrepare } from './prepare.js';
 import { checkWarm, makeSubmit, type Submit } from './submit.js';
 
 export interface WritePathOptions {
   readonly store: ScheduleStore;
+  /** Left out: the store is one. */
+  readonly groupOf?: GroupOf | undefined;
   readonly gateway: Gateway;
   readonly signer: Signer;
   readonly blockClock: Pick<BlockClock, 'require'>;
@@ -72,19 +75,15 @@ export interface WritePath {
   readonly signing: () => { readonly waiting: number; readonly running: number };
 }
 
-/** Joins submit, lanes and committer over one store. Holds nothing that must be closed: it is idle when no job is under way. */
+/** Joins submit, lanes and committers over one store. Holds nothing that must be closed: it is idle when no job is under way. */
 export function openWritePath(options: WritePathOptions): WritePath {
   const { store, signer, clock, monotonicMs, limits, observe, guards = NO_GUARDS } = options;
-  const committer = new Committer({
-    store,
-    entriesMax: limits.batchEntriesMax,
-    bytesMax: limits.batchBytesMax,
-    queueMax: 2 * limits.batchEntriesMax,
-    monotonicMs,
-    onCommitted: observe.committed,
-  });
+  const groupOf = options.groupOf ?? ((): string => '');
+  const committers = new Map<string, Committer>();
+  const committerOf = makeCommitterOf(options, groupOf, committers);
   const signingPlaces = pLimit(limits.signaturesAtOnce);
-  const findReceipt = batchPerTick(
+  const findReceipt = batchPerGroup(
+    (query) => groupOf(processOf(query)),
     (queries: Parameters<ScheduleStore['findReceipts']>[0]) => store.findReceipts(queries),
     limits.lookUpsAtOnce,
   );
@@ -92,8 +91,9 @@ export function openWritePath(options: WritePathOptions): WritePath {
     headsMax: options.processCacheSize,
     jobsMax: limits.jobsMax,
     context: {
-      committer,
-      readHead: batchPerTick(
+      committerOf,
+      readHead: batchPerGroup(
+        groupOf,
         (ids: Parameters<ScheduleStore['readHeads']>[0]) => store.readHeads(ids),
         limits.lookUpsAtOnce,
       ),
@@ -134,12 +134,39 @@ export function openWritePath(options: WritePathOptions): WritePath {
   return {
     submit,
     lanes,
-    commitDepth: () => committer.depth,
+    commitDepth: () => [...committers.values()].reduce((sum, { depth }) => sum + depth, 0),
     signing: () => ({
       waiting: signingPlaces.pendingCount,
       running: signingPlaces.activeCount,
     }),
   };
+}
+
+/** One for each group, made when it is first needed. */
+function makeCommitterOf(
+  { store, limits, monotonicMs, observe }: WritePathOptions,
+  groupOf: GroupOf,
+  committers: Map<string, Committer>,
+): (processId: Id) => Committer {
+  return (processId) => {
+    const group = groupOf(processId);
+    const known = committers.get(group);
+    if (known !== undefined) return known;
+    const committer = new Committer({
+      store,
+      entriesMax: limits.batchEntriesMax,
+      bytesMax: limits.batchBytesMax,
+      queueMax: 2 * limits.batchEntriesMax,
+      monotonicMs,
+      onCommitted: observe.committed,
+    });
+    committers.set(group, committer);
+    return committer;
+  };
+}
+
+function processOf(query: ReceiptQuery): Id | undefined {
+  return query.kind === 'process' ? query.id : query.processId;
 }
 
 function notReady(missing: string): SuError {

@@ -123,6 +123,12 @@ export interface Receipt {
   readonly timestamp: number;
 }
 
+/**
+ * Which of several stores a process lies in, where a store is made of them. What is asked of one, and written to it, waits and
+ * fails apart from the others. Never throws; undefined, or a process of none: some group.
+ */
+export type GroupOf = (processId: Id | undefined) => string;
+
 /** The writer's side of a store. All answers come from where the truth is, never from a replica. */
 export interface ScheduleStore {
   /**

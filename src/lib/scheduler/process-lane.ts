@@ -28,7 +28,7 @@ export interface Placement extends Receipt {
 }
 
 export interface LaneContext {
-  readonly committer: Pick<Committer, 'add' | 'room'>;
+  readonly committerOf: (processId: Id) => Pick<Committer, 'add' | 'room'>;
   readonly readHead: (processId: Id) => Promise<Head | undefined>;
   readonly findReceipt: (query: ReceiptQuery) => Promise<Receipt | undefined>;
   /** Runs a signing step in one of the places that are shared by all lanes, in the order asked. */
@@ -77,6 +77,7 @@ const UNREAD: Belief = { kind: 'unread' };
 export class ProcessLane implements CommitListener {
   readonly processId: Id;
   readonly #context: LaneContext;
+  readonly #committer: Pick<Committer, 'add' | 'room'>;
   readonly #onIdle: (lane: ProcessLane) => void;
   #belief: Belief;
   /** Rises when signed entries become worthless; an entry signed under an older count is thrown away. */
@@ -96,6 +97,7 @@ export class ProcessLane implements CommitListener {
   ) {
     this.processId = processId;
     this.#context = options.context;
+    this.#committer = options.context.committerOf(processId);
     this.#onIdle = options.onIdle;
     this.#belief = options.head === undefined ? UNREAD : { kind: 'head', head: options.head };
   }
@@ -191,7 +193,7 @@ export class ProcessLane implements CommitListener {
   async #run(): Promise<void> {
     while (this.#line.length > 0) {
       try {
-        await this.#context.committer.room();
+        await this.#committer.room();
         await this.#lookUpDoubtful();
         await this.#signNext();
       } catch (error) {
@@ -256,7 +258,7 @@ export class ProcessLane implements CommitListener {
       }
       this.#belief = { kind: 'head', head: entry.head };
       this.#unconfirmed.set(entry, standing);
-      this.#context.committer.add(this, entry, onto);
+      this.#committer.add(this, entry, onto);
     } catch (error) {
       standing.reject(error);
       if (isSuError(error, 'store-unavailable')) throw error;

@@ -18,7 +18,7 @@ import { makeDeepHashGuard, type DeepHashGuard } from '../scheduler/deep-hash-gu
 import { makeFairShares } from '../scheduler/fair-shares.js';
 import { makeGuardedReader } from '../scheduler/guarded-reader.js';
 import type { Guards } from '../scheduler/guards.js';
-import type { DeepHashStore, Gateway, LogReader } from '../scheduler/ports.js';
+import type { Gateway, LogReader } from '../scheduler/ports.js';
 import {
   makeProcessGuard,
   parseProcessWhitelist,
@@ -35,6 +35,7 @@ import { makeSizeLimit } from '../scheduler/size-limit.js';
 import { delayByTimer } from '../uploader/delay.js';
 import { monotonicMs } from './clocks.js';
 import type { ClosingStack } from './closing-stack.js';
+import type { SchedulerStore } from './store.js';
 
 const MIB = 1024 * 1024;
 const ADDRESSES = { intervalMs: 30_000, timeoutMs: 5_000, bytesMax: 16 * MIB } as const;
@@ -114,7 +115,7 @@ export interface OpenGuards {
 
 export interface GuardParts {
   readonly lists: OpenLists;
-  readonly opened: { readonly reader: LogReader; readonly deepHashes: DeepHashStore };
+  readonly opened: Pick<SchedulerStore, 'reader' | 'deepHashes' | 'groupOf'>;
   readonly gateway: Gateway;
   readonly metrics: Metrics;
   readonly log: Log;
@@ -176,6 +177,7 @@ function openDeepHashes(
   const store = opened.deepHashes;
   const guard: DeepHashGuard = makeDeepHashGuard({
     store,
+    groupOf: opened.groupOf,
     version,
     lookUpsAtOnce: LOOK_UPS_AT_ONCE,
     onProcess: (processId) => recompute.touch(processId),

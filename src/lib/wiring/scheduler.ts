@@ -82,10 +82,7 @@ async function assemble(
   const { gateway } = network;
   const guards = openGuards(config, {
     lists,
-    opened: {
-      reader: cacheLogReader(opened.reader, READER_CACHE),
-      deepHashes: opened.deepHashes,
-    },
+    opened: { ...opened, reader: cacheLogReader(opened.reader, READER_CACHE) },
     gateway,
     metrics,
     log,

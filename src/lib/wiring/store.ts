@@ -4,7 +4,7 @@ import type { BundleSealer, UploadQueue } from '../migrator/ports.js';
 import type { Log } from '../observability/log.js';
 import type { Metrics } from '../observability/metrics.js';
 import type { RouteStore } from '../router/ports.js';
-import type { DeepHashStore, LogReader, ScheduleStore } from '../scheduler/ports.js';
+import type { DeepHashStore, GroupOf, LogReader, ScheduleStore } from '../scheduler/ports.js';
 import type { Outbox } from '../uploader/ports.js';
 import { clock, monotonicMs } from './clocks.js';
 
@@ -14,6 +14,8 @@ export interface SchedulerStore {
   readonly reader: LogReader;
   readonly outbox: Outbox;
   readonly deepHashes: DeepHashStore;
+  /** Of a store that is made of several. */
+  readonly groupOf?: GroupOf;
   /** The rows of a folder, which no other program can read meanwhile; a database is open to all. */
   readonly rows?: AuditedStore;
   /** What repairs and hand-backs write into a folder; a database is open to all. */

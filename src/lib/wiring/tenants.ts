@@ -68,6 +68,14 @@ export function openTenants(
     });
   };
   return {
+    groupOf(processId) {
+      try {
+        return processId === undefined ? '' : databaseOf(processId);
+      } catch {
+        // Whoever asks the store for it is told why.
+        return '';
+      }
+    },
     store: makeTenantScheduleStore(pool, databaseOf),
     reader: makeTenantLogReader(pool, databaseOf),
     outbox: new TenantOutbox(pool),

@@ -30,6 +30,7 @@ export function openWrites(config: SchedulerConfig, parts: WriteParts): WritePat
   const { opened, metrics, log, worker } = parts;
   return openWritePath({
     store: opened.store,
+    groupOf: opened.groupOf,
     gateway: parts.gateway,
     signer: parts.signer,
     blockClock: parts.blockClock,

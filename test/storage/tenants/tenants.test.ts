@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import pg from 'pg';
 import { parseDataItem } from '../../../src/lib/protocol/data-item.js';
 import type { Id } from '../../../src/lib/protocol/ids.js';
 import { openFakeBundler, type FakeBundler } from '../../support/fake-bundler.js';
@@ -150,6 +151,32 @@ describe('a server with one database for each tenant', function () {
       const messageId = edges.at(-1)?.node.message?.id;
       expect((await get(`/${messageId}?process-id=${id}`)).status).to.equal(200);
       expect((await get(`/${id}/latest`)).status).to.equal(200);
+    }
+  });
+
+  it('keeps a database that hangs from holding up the others', async () => {
+    const blocker = new pg.Client({ connectionString: databases[0]?.url });
+    await blocker.connect();
+    try {
+      await blocker.query('begin; lock table processes, messages in access exclusive mode');
+      const stuck = [1, 2].map(() => post(quickMessage(wallet, processes[0]?.id as Id)));
+      await waitFor(
+        async () => {
+          const rows = await databases[0]?.query('select from pg_locks where not granted');
+          return (rows?.length ?? 0) > 0 ? true : undefined;
+        },
+        () => 'nobody waits for the database',
+      );
+      const startedAt = performance.now();
+      for (let count = 0; count < 5; count += 1) {
+        const { status, text } = await post(quickMessage(wallet, processes[1]?.id as Id));
+        expect(status, text).to.equal(200);
+      }
+      expect(performance.now() - startedAt).to.be.below(4_000);
+      await blocker.query('rollback');
+      for (const { status } of await Promise.all(stuck)) expect(status).to.be.oneOf([200, 503]);
+    } finally {
+      await blocker.end();
     }
   });
 
