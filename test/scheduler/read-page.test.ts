@@ -300,6 +300,37 @@ describe('scheduler/read-page', () => {
     expect(cursors(page)).to.deep.equal(['3000', '3000']);
   });
 
+  it('shows entries whose timestamp falls behind, whatever was asked before', async () => {
+    const log = new MemoryLog();
+    const processId = log.addProcess('p', undefined);
+    for (const [index, timestamp] of [10, 20, 30, 45, 50, 40, 60, 70].entries()) {
+      log.addEntry(processId, `m${index}`, { nonce: index, timestamp });
+    }
+    const process = log.processes.get(processId);
+    if (process === undefined) throw new Error('no such process in the fake');
+    for (const before of [
+      [{ from: 30, limit: 1 }, { from: 45 }],
+      [{ from: 30, to: 45 }, { from: 50 }],
+      [{ from: 60 }],
+    ]) {
+      const [kept, plain] = [1_000_000, 0].map((keptBytesMax) =>
+        makeReadPage(log, { ...LIMITS, keptBytesMax }),
+      );
+      const read = async (readPage: typeof kept, query: Partial<PageQuery>): Promise<string> => {
+        const parts: string[] = [];
+        for await (const part of readPage?.(process, { ...ALL, ...query }) ?? []) {
+          parts.push(bytesOf(part).toString());
+        }
+        return parts.join('');
+      };
+      for (const query of before) await read(kept, query);
+      for (const query of [{ from: 30 }, { from: 30, to: 45 }, { from: 20, limit: 3 }, {}]) {
+        const expected = await read(plain, query);
+        expect(await read(kept, query), JSON.stringify({ before, query })).to.equal(expected);
+      }
+    }
+  });
+
   it('holds every entry that repeats the last cursor, whatever the limit', async () => {
     const { log, processId } = makeLog({ withAssignment: false, messages: 2 });
     for (const name of ['again', 'and again', 'a third time']) {

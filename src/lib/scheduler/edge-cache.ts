@@ -10,6 +10,7 @@ import type { LogEntry, Position } from './ports.js';
  * - a stored entry never changes, and a block holds exactly what the store gave behind one cursor, one after the other: holes
  *   and whatever else an old log contains stay as they are;
  * - nothing here says where a log ends: whoever comes to the end of what is known asks the store;
+ * - by time a block is exactly the entries with timestamps between two cursors, wherever in the log: see read-page.ts;
  * - a log in which places repeat, epochs change or timestamps fall is not kept, since a cursor does not tell its entries apart;
  * - memory is bounded in bytes. What was asked for once makes room before what was asked for again, so that somebody who reads
  *   a whole log does not take away what everybody reads.

@@ -78,7 +78,7 @@ export function makeReadPage(reader: PageReader, limits: PageLimits): ReadPage {
     }
     const making: Making = { kept, reader, process, query, page, partBytes: limits.partBytes };
     const known = query.showAnchor ? undefined : yield* addKnown(making);
-    const hasNextPage = known?.hasNextPage ?? (yield* addStored(making, known?.from));
+    const hasNextPage = known?.hasNextPage ?? (yield* addStored(making, known));
     yield { chunks: page.finish(hasNextPage), last: true, edges: page.count };
   };
 }
@@ -97,6 +97,8 @@ interface Making {
 interface Known {
   readonly hasNextPage?: boolean | undefined;
   readonly from: number | undefined;
+  /** The place of the last entry that is known. */
+  readonly last?: Position | undefined;
 }
 
 /** Adds what is in memory. */
@@ -116,7 +118,7 @@ async function* addKnown(making: Making): AsyncGenerator<PagePart, Known> {
       yield { chunks: page.take(), last: false, edges: page.count };
     }
   }
-  return { hasNextPage: await followsFromHead(making, from, last), from };
+  return { hasNextPage: await followsFromHead(making, from, last), from, last };
 }
 
 /**
@@ -145,10 +147,11 @@ async function followsFromHead(
 /** Adds what the store has behind a cursor, and keeps it; says whether there is a next page. */
 async function* addStored(
   making: Making,
-  from: number | undefined = beginOf(making.query),
+  known: Known | undefined,
 ): AsyncGenerator<PagePart, boolean> {
-  const { reader, page, partBytes } = making;
-  const learned = new Learned(making, from);
+  const { reader, page, query, partBytes } = making;
+  const from = known?.from ?? beginOf(query);
+  const learned = new Learned(making, { from, last: known?.last });
   let hasNextPage = false;
   try {
     read: for await (const piece of readOn(reader, toRange(making, from))) {
@@ -170,26 +173,38 @@ async function* addStored(
     hasNextPage = true;
   }
   learned.add(page.render(learned.after));
-  learned.keep();
+  learned.finish({ isLogsEnd: !hasNextPage && query.to === undefined });
   return hasNextPage;
 }
+
+/** What a page by time may keep until its end is known. */
+const LEARNED_BYTES_MAX = 1024 * 1024;
 
 /**
  * What a page learns from the store. A block is kept when it is known what follows it: only then is it sure that its last cursor
  * is not repeated or undercut, which would hide an entry from whoever goes on behind it.
+ *
+ * By time this takes the rest of the log: in an old one an entry far behind may have an earlier timestamp, which ranges that begin
+ * later do not show. So only the last pages of a log are kept, when none of their nonces is missing.
  */
 class Learned {
   readonly #making: Making;
   #after: number;
   #blocks: readonly EdgeBlock[] = [];
   #previous: LogEntry | undefined;
+  #previousNonce: number | undefined;
   #isInOrder = true;
+  #isWhole = true;
 
-  constructor(making: Making, from: number | undefined) {
+  constructor(
+    making: Making,
+    { from, last }: { readonly from: number | undefined; readonly last: Position | undefined },
+  ) {
     this.#making = making;
     this.#after = from ?? -1;
     // Whether or not it is on this page, it may be on the next one that begins here.
     if (from === undefined) this.#previous = making.process.entry;
+    this.#previousNonce = (last ?? this.#previous)?.nonce;
   }
 
   /** The cursor behind which the next block begins. */
@@ -200,18 +215,37 @@ class Learned {
   check(entry: LogEntry): void {
     if (!this.#isInOrder) return;
     this.#isInOrder = isInOrder(this.#previous, entry);
+    this.#isWhole &&= this.#previousNonce === undefined || entry.nonce === this.#previousNonce + 1;
     this.#previous = entry;
-    if (this.#isInOrder) this.keep();
-    else this.#making.kept.refuse(this.#making.process.processId);
+    this.#previousNonce = entry.nonce;
+    if (!this.#isInOrder) this.#making.kept.refuse(this.#making.process.processId);
+    else if (!this.#isByTime) this.#keep();
   }
 
-  /** Takes the next blocks; those before them are kept already. */
+  /** Takes the next blocks. */
   add(blocks: readonly EdgeBlock[]): void {
-    this.#blocks = blocks;
+    this.#blocks = [...this.#blocks, ...blocks];
     this.#after = blocks.at(-1)?.cursors.at(-1) ?? this.#after;
+    if (!this.#isByTime) return;
+    let bytes = this.#blocks.reduce((sum, block) => sum + block.bytes.length, 0);
+    const kept = this.#blocks.findIndex((block) => {
+      const isTooMuch = bytes > LEARNED_BYTES_MAX;
+      bytes -= block.bytes.length;
+      return !isTooMuch;
+    });
+    this.#blocks = kept < 0 ? [] : this.#blocks.slice(kept);
   }
 
-  keep(): void {
+  /** Keeps what is sure at the end of the page. */
+  finish({ isLogsEnd }: { readonly isLogsEnd: boolean }): void {
+    if (!this.#isByTime || (isLogsEnd && this.#isWhole)) this.#keep();
+  }
+
+  get #isByTime(): boolean {
+    return this.#making.query.by === 'timestamp';
+  }
+
+  #keep(): void {
     const { kept, process, query } = this.#making;
     if (!this.#isInOrder || query.showAnchor) return;
     for (const block of this.#blocks) kept.keep(process.processId, query.by, block);
