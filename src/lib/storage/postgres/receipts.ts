@@ -91,46 +91,123 @@ async function findMessages(
 }
 
 interface AssignRow {
-  readonly query: Int8;
+  readonly process_id: string;
+  readonly message_id: string;
   readonly assignment_id: string;
   readonly timestamp: Int8;
   readonly bundle: Buffer;
 }
 
-/** The bundles are small (an assignment alone), and the window keeps their number down. */
+/** Receipts of stored assigns of one transaction onto one process, by what they leave out, in the log's order. */
+type AssignsByExclude = Map<string, (Receipt & { readonly assignmentId: string })[]>;
+
+/**
+ * One statement for those that look for any assign since a moment, and one for those that look for attempts of their own. Each
+ * assign is read and taken apart once, however many ask for it: nobody has to sign an assign, and a window may hold thousands of
+ * one transaction, told apart by what they leave out. The bundles are small, an assignment alone.
+ */
 async function findAssigns(
   client: Queryable,
   queries: readonly AssignQuery[],
 ): Promise<ReadonlyMap<ReceiptQuery, Receipt>> {
+  const [shared, own] = await Promise.all([
+    readAssignsSince(
+      client,
+      queries.filter(({ attempts }) => attempts === undefined),
+    ),
+    readAssigns(
+      client,
+      queries.flatMap(({ attempts }) => attempts ?? []),
+    ),
+  ]);
+  const sharedAssigns = groupAssigns(shared);
+  const ownAssigns = groupAssigns(own);
   const found = new Map<ReceiptQuery, Receipt>();
-  if (queries.length === 0) return found;
+  for (const query of queries) {
+    const { attempts, since, processId, transactionId } = query;
+    const stored = (attempts === undefined ? sharedAssigns : ownAssigns)
+      .get(pairName(processId, transactionId))
+      ?.get(excludeName(query.exclude));
+    const first = stored?.find(
+      ({ timestamp, assignmentId }) =>
+        timestamp >= since && attempts?.some((id) => id === assignmentId) !== false,
+    );
+    if (first !== undefined) found.set(query, { id: first.id, timestamp: first.timestamp });
+  }
+  return found;
+}
+
+/** From the earliest moment that anybody asks for. */
+async function readAssignsSince(
+  client: Queryable,
+  queries: readonly AssignQuery[],
+): Promise<readonly AssignRow[]> {
+  const pairs = new Map<string, AssignQuery>();
+  for (const query of queries) {
+    const name = pairName(query.processId, query.transactionId);
+    const known = pairs.get(name);
+    if (known === undefined || query.since < known.since) pairs.set(name, query);
+  }
+  if (pairs.size === 0) return [];
+  const asked = [...pairs.values()];
   const { rows } = await client.query<AssignRow>(
-    `select q.ordinality as query, m.assignment_id, m.timestamp, m.bundle
-       from unnest($1::text[], $2::text[], $3::bigint[]) with ordinality as q (process_id, message_id, since)
+    `select m.process_id, m.message_id, m.assignment_id, m.timestamp, m.bundle
+       from unnest($1::text[], $2::text[], $3::bigint[]) as q (process_id, message_id, since)
        join messages m
          on m.process_id = q.process_id and m.message_id = q.message_id and m.timestamp >= q.since
       where m.assignment_id is not null and jsonb_typeof(m.message_data -> 'message') = 'null'
       order by m.epoch, m.nonce, m.row_id`,
     [
-      queries.map((query) => query.processId),
-      queries.map((query) => query.transactionId),
-      queries.map((query) => Math.ceil(query.since)),
+      asked.map((query) => query.processId),
+      asked.map((query) => query.transactionId),
+      asked.map((query) => Math.ceil(query.since)),
     ],
   );
-  for (const row of rows) {
-    const query = queries[Number(row.query) - 1];
-    if (query === undefined || found.has(query) || !sameExclude(row, query)) continue;
-    if (query.attempts?.some((id) => id === row.assignment_id) === false) continue;
-    found.set(query, { id: storedId(row.assignment_id), timestamp: parseInt8(row.timestamp) });
-  }
-  return found;
+  return rows;
 }
 
-function sameExclude(row: AssignRow, query: AssignQuery): boolean {
-  const tags = parseMessageBundle(row.bundle).assignment?.tags ?? [];
-  const exclude = tags.filter((tag) => tag.name === 'Exclude').map((tag) => tag.value);
-  return (
-    exclude.length === query.exclude.length &&
-    exclude.every((value, i) => value === query.exclude[i])
+async function readAssigns(
+  client: Queryable,
+  assignmentIds: readonly string[],
+): Promise<readonly AssignRow[]> {
+  if (assignmentIds.length === 0) return [];
+  const { rows } = await client.query<AssignRow>(
+    `select process_id, message_id, assignment_id, timestamp, bundle
+       from messages
+      where assignment_id = any($1::text[]) and jsonb_typeof(message_data -> 'message') = 'null'
+      order by epoch, nonce, row_id`,
+    [assignmentIds],
   );
+  return rows;
+}
+
+function groupAssigns(rows: readonly AssignRow[]): ReadonlyMap<string, AssignsByExclude> {
+  const pairs = new Map<string, AssignsByExclude>();
+  for (const { process_id, message_id, assignment_id, timestamp, bundle } of rows) {
+    const name = pairName(process_id, message_id);
+    const pair: AssignsByExclude = pairs.get(name) ?? new Map();
+    pairs.set(name, pair);
+    const exclude = excludeOf(bundle);
+    const receipts = pair.get(exclude) ?? [];
+    pair.set(exclude, receipts);
+    receipts.push({
+      id: storedId(assignment_id),
+      assignmentId: assignment_id,
+      timestamp: parseInt8(timestamp),
+    });
+  }
+  return pairs;
+}
+
+function pairName(processId: string, transactionId: string): string {
+  return `${processId} ${transactionId}`;
+}
+
+function excludeOf(bundle: Buffer): string {
+  const tags = parseMessageBundle(bundle).assignment?.tags ?? [];
+  return excludeName(tags.filter(({ name }) => name === 'Exclude').map(({ value }) => value));
+}
+
+function excludeName(values: readonly string[]): string {
+  return JSON.stringify(values);
 }
