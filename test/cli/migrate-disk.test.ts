@@ -85,7 +85,7 @@ describe('su migrate-disk', function () {
     const child = spawnSu(['migrate-disk', '0', '--segments', '1'], { env: env() });
     let stderr = '';
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-    const exited = once(child, 'exit') as Promise<[number]>;
+    const exited = once(child, 'close') as Promise<[number]>;
     while ((await countFiles()) === 0 && child.exitCode === null) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }

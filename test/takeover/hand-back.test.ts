@@ -142,7 +142,7 @@ describe('handing a log back, and moving it', function () {
     });
     await schedule(other.url, first?.processId as Id);
     await other.stop('SIGTERM');
-    for (const [name, status] of [
+    for (const [name, expected] of [
       ['other', 2],
       ['scheduler', 0],
     ] as const) {
@@ -150,7 +150,7 @@ describe('handing a log back, and moving it', function () {
         DATABASE_URL: database.url,
         SU_WALLET_PATH: testWalletPath(name),
       });
-      expect(sealed.status, sealed.stderr + sealed.stdout).to.equal(status);
+      expect(sealed.status, sealed.stderr + sealed.stdout).to.equal(expected);
     }
     const left = (await bundlesOf(database)).filter(({ bundle }) =>
       bundle.subarray(2, 514).every((byte) => byte === 0),
