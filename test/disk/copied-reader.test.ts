@@ -19,6 +19,7 @@ describe('a page from a disk copy', function () {
   let builder: LogBuilder;
   let disk: OpenDiskCopy;
   let reader: LogReader;
+  let makeReader: (copied: LogReader) => LogReader;
   let copyAgain: () => Promise<unknown>;
 
   before(async () => {
@@ -43,15 +44,17 @@ describe('a page from a disk copy', function () {
     const { signal } = new AbortController();
     copyAgain = () =>
       catchUpLog(builder.processId, { source: sources.logs, copy: disk.copy, signal });
-    reader = makeCopiedReader({
-      copy: { ...disk, findWatermark: (id) => disk.copy.findWatermark(id) },
-      database: store.reader,
-      onBehind: () => undefined,
-      onFailure: (error) => {
-        throw error;
-      },
-      onRead: () => undefined,
-    });
+    makeReader = (copied) =>
+      makeCopiedReader({
+        copy: { ...disk, reader: copied, findWatermark: (id) => disk.copy.findWatermark(id) },
+        database: store.reader,
+        onBehind: () => undefined,
+        onFailure: (error) => {
+          throw error;
+        },
+        onRead: () => undefined,
+      });
+    reader = makeReader(disk.reader);
   });
   after(async () => {
     for (const close of closing.toReversed()) await close();
@@ -59,11 +62,15 @@ describe('a page from a disk copy', function () {
   beforeEach(() => copyAgain());
 
   /** Reads the whole log, and does something after one of its pieces. */
-  async function readAll(afterPiece: number, disturb: () => Promise<unknown>): Promise<number[]> {
+  async function readAll(
+    afterPiece: number,
+    disturb: () => Promise<unknown>,
+    from = reader,
+  ): Promise<number[]> {
     const nonces: number[] = [];
     let pieces = 0;
     const range = { by: 'nonce', from: undefined, to: undefined, limit: 1e6 } as const;
-    for await (const piece of reader.readRange({
+    for await (const piece of from.readRange({
       ...range,
       processId: builder.processId,
       showAnchor: false,
@@ -100,6 +107,19 @@ describe('a page from a disk copy', function () {
       expect(read).to.deep.equal(whole);
     });
   }
+
+  it('is whole when its copy seems to end because it is being removed', async () => {
+    const copied = Object.create(disk.reader) as LogReader;
+    copied.readRange = async function* readRange(range) {
+      for await (const piece of disk.reader.readRange(range)) {
+        yield piece;
+        await disk.copy.forget(builder.processId);
+        return;
+      }
+    };
+    const read = await readAll(1, async () => undefined, makeReader(copied));
+    expect(read).to.deep.equal(whole);
+  });
 
   it('is the database’s while the copy of its log is being removed', async () => {
     const removed = disk.copy.forget(builder.processId);

@@ -166,14 +166,11 @@ async function* readRange(
     yield* database.readRange(query);
     return;
   }
+  const isChanged = (): boolean => copy.generation(query.processId) !== generation;
   const given = new Given();
   try {
     for await (const piece of disk.reader.readRange(query)) {
-      if (copy.generation(query.processId) !== generation) {
-        onRead('both');
-        yield* given.rest(database, query);
-        return;
-      }
+      if (isChanged()) break;
       const known = upTo(piece, watermark);
       given.add(known);
       if (known.length > 0) yield known;
@@ -186,7 +183,17 @@ async function* readRange(
     yield* given.rest(database, query);
     return;
   }
-  if (given.count >= query.limit || endsBefore(query, watermark)) {
+  if (given.count >= query.limit) {
+    onRead('disk');
+    return;
+  }
+  // What came last may be an end that is none.
+  if (isChanged()) {
+    onRead('both');
+    yield* given.rest(database, query);
+    return;
+  }
+  if (endsBefore(query, watermark)) {
     onRead('disk');
     return;
   }
