@@ -51,6 +51,15 @@ describe('LogDestination', () => {
     expect(to.tries).to.equal(2);
   });
 
+  it('tries again later when nothing is taken', async () => {
+    to.bytesAtOnce = 0;
+    open(0).write('a\n', WARN);
+    expect(to.tries).to.equal(1);
+    to.bytesAtOnce = 9;
+    await sleep(1_100);
+    expect(to.text).to.equal('a\n');
+  });
+
   it('writes on where a write ended', () => {
     to.bytesAtOnce = 3;
     open(0).write('one line\n', WARN);

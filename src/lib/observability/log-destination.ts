@@ -78,11 +78,18 @@ export class LogDestination {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     while (this.#unwritten > 0 || this.#takeLines()) {
+      let bytes = 0;
       try {
-        this.#written += this.#options.write(this.#writing, this.#written);
+        bytes = this.#options.write(this.#writing, this.#written);
       } catch (error) {
-        if (isReaderGone(error)) this.#giveUp();
-        else this.#flushLater(RETRY_MS);
+        if (isReaderGone(error)) {
+          this.#giveUp();
+          return;
+        }
+      }
+      this.#written += bytes;
+      if (bytes === 0) {
+        this.#flushLater(RETRY_MS);
         return;
       }
     }
