@@ -1,4 +1,5 @@
 import { isSuError } from './errors.js';
+import { PerGroup } from './per-group.js';
 
 interface Waiting<Query, Answer> {
   readonly query: Query;
@@ -8,23 +9,15 @@ interface Waiting<Query, Answer> {
 
 /**
  * Joins look-ups like `batchPerTick`, but only those of one group: what one group's answers wait for, or fail of, is nothing to the
- * others. Groups are few and stay.
+ * others.
  */
 export function batchPerGroup<Query, Answer>(
   groupOf: (query: Query) => string,
   load: (queries: readonly Query[]) => Promise<readonly Answer[]>,
   sizeMax: number,
 ): (query: Query) => Promise<Answer> {
-  const batches = new Map<string, (query: Query) => Promise<Answer>>();
-  return (query) => {
-    const group = groupOf(query);
-    let ask = batches.get(group);
-    if (ask === undefined) {
-      ask = batchPerTick(load, sizeMax);
-      batches.set(group, ask);
-    }
-    return ask(query);
-  };
+  const batches = new PerGroup(() => batchPerTick(load, sizeMax));
+  return (query) => batches.of(groupOf(query))(query);
 }
 
 /**

@@ -168,6 +168,7 @@ async function* readRange(
   }
   const isChanged = (): boolean => copy.generation(query.processId) !== generation;
   const given = new Given();
+  let hasFailed = false;
   try {
     for await (const piece of disk.reader.readRange(query)) {
       if (isChanged()) break;
@@ -179,21 +180,16 @@ async function* readRange(
   } catch (error) {
     if (isNoFailure(error)) throw error;
     options.onFailure(error);
+    hasFailed = true;
+  }
+  const isWhole = given.count >= query.limit;
+  // What came last of entries that are being removed may be an end that is none.
+  if (hasFailed || (!isWhole && isChanged())) {
     onRead('both');
     yield* given.rest(database, query);
     return;
   }
-  if (given.count >= query.limit) {
-    onRead('disk');
-    return;
-  }
-  // What came last may be an end that is none.
-  if (isChanged()) {
-    onRead('both');
-    yield* given.rest(database, query);
-    return;
-  }
-  if (endsBefore(query, watermark)) {
+  if (isWhole || endsBefore(query, watermark)) {
     onRead('disk');
     return;
   }

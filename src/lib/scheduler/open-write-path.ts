@@ -1,6 +1,7 @@
 import pLimit from 'p-limit';
 import { SuError } from '../errors.js';
 import { batchPerGroup } from '../batch-per-tick.js';
+import { PerGroup } from '../per-group.js';
 import type { Id } from '../protocol/ids.js';
 import type { BlockClock } from './block-clock.js';
 import { Committer, type Committed } from './committer.js';
@@ -79,8 +80,7 @@ export interface WritePath {
 export function openWritePath(options: WritePathOptions): WritePath {
   const { store, signer, clock, monotonicMs, limits, observe, guards = NO_GUARDS } = options;
   const groupOf = options.groupOf ?? ((): string => '');
-  const committers = new Map<string, Committer>();
-  const committerOf = makeCommitterOf(options, groupOf, committers);
+  const committers = new PerGroup(() => makeCommitter(options));
   const signingPlaces = pLimit(limits.signaturesAtOnce);
   const findReceipt = batchPerGroup(
     (query) => groupOf(processOf(query)),
@@ -91,7 +91,7 @@ export function openWritePath(options: WritePathOptions): WritePath {
     headsMax: options.processCacheSize,
     jobsMax: limits.jobsMax,
     context: {
-      committerOf,
+      committerOf: (processId) => committers.of(groupOf(processId)),
       readHead: batchPerGroup(
         groupOf,
         (ids: Parameters<ScheduleStore['readHeads']>[0]) => store.readHeads(ids),
@@ -134,7 +134,7 @@ export function openWritePath(options: WritePathOptions): WritePath {
   return {
     submit,
     lanes,
-    commitDepth: () => [...committers.values()].reduce((sum, { depth }) => sum + depth, 0),
+    commitDepth: () => committers.all().reduce((sum, { depth }) => sum + depth, 0),
     signing: () => ({
       waiting: signingPlaces.pendingCount,
       running: signingPlaces.activeCount,
@@ -142,27 +142,15 @@ export function openWritePath(options: WritePathOptions): WritePath {
   };
 }
 
-/** One for each group, made when it is first needed. */
-function makeCommitterOf(
-  { store, limits, monotonicMs, observe }: WritePathOptions,
-  groupOf: GroupOf,
-  committers: Map<string, Committer>,
-): (processId: Id) => Committer {
-  return (processId) => {
-    const group = groupOf(processId);
-    const known = committers.get(group);
-    if (known !== undefined) return known;
-    const committer = new Committer({
-      store,
-      entriesMax: limits.batchEntriesMax,
-      bytesMax: limits.batchBytesMax,
-      queueMax: 2 * limits.batchEntriesMax,
-      monotonicMs,
-      onCommitted: observe.committed,
-    });
-    committers.set(group, committer);
-    return committer;
-  };
+function makeCommitter({ store, limits, monotonicMs, observe }: WritePathOptions): Committer {
+  return new Committer({
+    store,
+    entriesMax: limits.batchEntriesMax,
+    bytesMax: limits.batchBytesMax,
+    queueMax: 2 * limits.batchEntriesMax,
+    monotonicMs,
+    onCommitted: observe.committed,
+  });
 }
 
 function processOf(query: ReceiptQuery): Id | undefined {

@@ -224,16 +224,9 @@ class Learned {
 
   /** Takes the next blocks. */
   add(blocks: readonly EdgeBlock[]): void {
-    this.#blocks = [...this.#blocks, ...blocks];
     this.#after = blocks.at(-1)?.cursors.at(-1) ?? this.#after;
-    if (!this.#isByTime) return;
-    let bytes = this.#blocks.reduce((sum, block) => sum + block.bytes.length, 0);
-    const kept = this.#blocks.findIndex((block) => {
-      const isTooMuch = bytes > LEARNED_BYTES_MAX;
-      bytes -= block.bytes.length;
-      return !isTooMuch;
-    });
-    this.#blocks = kept < 0 ? [] : this.#blocks.slice(kept);
+    const all = [...this.#blocks, ...blocks];
+    this.#blocks = this.#isByTime ? lastOf(all, LEARNED_BYTES_MAX) : all;
   }
 
   /** Keeps what is sure at the end of the page. */
@@ -251,6 +244,13 @@ class Learned {
     for (const block of this.#blocks) kept.keep(process.processId, query.by, block);
     this.#blocks = [];
   }
+}
+
+/** The last blocks that together have at most so many bytes. */
+function lastOf(blocks: readonly EdgeBlock[], bytesMax: number): readonly EdgeBlock[] {
+  let bytes = 0;
+  const tooMuch = blocks.findLastIndex((block) => (bytes += block.bytes.length) > bytesMax);
+  return blocks.slice(tooMuch + 1);
 }
 
 /** The entries of a range, and beyond its limit as long as more are asked for, which is rare: they are read anew. */

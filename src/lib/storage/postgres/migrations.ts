@@ -90,7 +90,7 @@ async function applyAll(
   const stopCancelling = signal && cancelOnAbort(signal, { url, pid });
   try {
     for (const migration of pending) {
-      if (signal?.aborted === true) throw interrupted();
+      signal?.throwIfAborted();
       await apply(client, migration, log);
     }
   } catch (error) {
@@ -260,10 +260,10 @@ async function recordVersion(client: pg.Client, migration: Migration): Promise<v
   );
 }
 
-function interrupted(cause?: unknown): SuError {
+function interrupted(cause: unknown): SuError {
   const sentence =
     'stopped while the database was migrated: what was begun is done at the next start';
-  return new SuError('interrupted', sentence, cause === undefined ? {} : { cause });
+  return new SuError('interrupted', sentence, { cause });
 }
 
 /** Unlike a client of the scheduler, the operator who migrates is told what the driver says. */

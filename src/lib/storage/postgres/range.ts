@@ -38,9 +38,9 @@ interface Piece {
 }
 
 /**
- * Reads the rows of a range after `after`, which may lie before it, in pieces bounded in rows and bytes, in order of (epoch, nonce, row). Each
- * piece is one descent of an index to its first row, so its cost does not depend on how deep in the log it lies. The next
- * one is read while the caller has this one.
+ * Reads the rows of a range after `after`, which may lie before it, in pieces bounded in rows and bytes, in order of (epoch,
+ * nonce, row). Each piece is one descent of an index to its first row, so its cost does not depend on how deep in the log it
+ * lies. The next one is read while the caller has this one.
  */
 export async function* readPieces(
   client: CopySource,

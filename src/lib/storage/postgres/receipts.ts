@@ -98,9 +98,6 @@ interface AssignRow {
   readonly bundle: Buffer;
 }
 
-/** Receipts of stored assigns of one transaction onto one process, by what they leave out, in the log's order. */
-type AssignsByExclude = Map<string, (Receipt & { readonly assignmentId: string })[]>;
-
 /**
  * One statement for those that look for any assign since a moment, and one for those that look for attempts of their own. Each
  * assign is read and taken apart once, however many ask for it: nobody has to sign an assign, and a window may hold thousands of
@@ -124,15 +121,14 @@ async function findAssigns(
   const ownAssigns = groupAssigns(own);
   const found = new Map<ReceiptQuery, Receipt>();
   for (const query of queries) {
-    const { attempts, since, processId, transactionId } = query;
-    const stored = (attempts === undefined ? sharedAssigns : ownAssigns)
-      .get(pairName(processId, transactionId))
-      ?.get(excludeName(query.exclude));
-    const first = stored?.find(
-      ({ timestamp, assignmentId }) =>
-        timestamp >= since && attempts?.some((id) => id === assignmentId) !== false,
+    const { attempts, since, processId, transactionId, exclude } = query;
+    const receipts = (attempts === undefined ? sharedAssigns : ownAssigns).get(
+      assignName(processId, transactionId, exclude),
     );
-    if (first !== undefined) found.set(query, { id: first.id, timestamp: first.timestamp });
+    const first = receipts?.find(
+      ({ id, timestamp }) => timestamp >= since && attempts?.includes(id) !== false,
+    );
+    if (first !== undefined) found.set(query, first);
   }
   return found;
 }
@@ -144,7 +140,7 @@ async function readAssignsSince(
 ): Promise<readonly AssignRow[]> {
   const pairs = new Map<string, AssignQuery>();
   for (const query of queries) {
-    const name = pairName(query.processId, query.transactionId);
+    const name = `${query.processId} ${query.transactionId}`;
     const known = pairs.get(name);
     if (known === undefined || query.since < known.since) pairs.set(name, query);
   }
@@ -181,33 +177,23 @@ async function readAssigns(
   return rows;
 }
 
-function groupAssigns(rows: readonly AssignRow[]): ReadonlyMap<string, AssignsByExclude> {
-  const pairs = new Map<string, AssignsByExclude>();
+/** Those of one transaction onto one process that leave out the same, in the log's order. */
+function groupAssigns(rows: readonly AssignRow[]): ReadonlyMap<string, readonly Receipt[]> {
+  const assigns = new Map<string, Receipt[]>();
   for (const { process_id, message_id, assignment_id, timestamp, bundle } of rows) {
-    const name = pairName(process_id, message_id);
-    const pair: AssignsByExclude = pairs.get(name) ?? new Map();
-    pairs.set(name, pair);
-    const exclude = excludeOf(bundle);
-    const receipts = pair.get(exclude) ?? [];
-    pair.set(exclude, receipts);
-    receipts.push({
-      id: storedId(assignment_id),
-      assignmentId: assignment_id,
-      timestamp: parseInt8(timestamp),
-    });
+    const name = assignName(process_id, message_id, excludeOf(bundle));
+    const receipts = assigns.get(name) ?? [];
+    assigns.set(name, receipts);
+    receipts.push({ id: storedId(assignment_id), timestamp: parseInt8(timestamp) });
   }
-  return pairs;
+  return assigns;
 }
 
-function pairName(processId: string, transactionId: string): string {
-  return `${processId} ${transactionId}`;
+function assignName(processId: string, transactionId: string, exclude: readonly string[]): string {
+  return JSON.stringify([processId, transactionId, ...exclude]);
 }
 
-function excludeOf(bundle: Buffer): string {
+function excludeOf(bundle: Buffer): readonly string[] {
   const tags = parseMessageBundle(bundle).assignment?.tags ?? [];
-  return excludeName(tags.filter(({ name }) => name === 'Exclude').map(({ value }) => value));
-}
-
-function excludeName(values: readonly string[]): string {
-  return JSON.stringify(values);
+  return tags.filter(({ name }) => name === 'Exclude').map(({ value }) => value);
 }
