@@ -10,11 +10,9 @@ import { SuError } from '../errors.js';
 import { openLog } from '../observability/log.js';
 import { outboxOverCalls } from '../operator/outbox-calls.js';
 import { rowsOverCalls } from '../operator/raw-log-calls.js';
-import { callOperatorSocket, NO_SERVER } from '../operator/socket-client.js';
 import { isId, type Id } from '../protocol/ids.js';
-import { requireDataFolder } from '../storage/rocksdb/data-folder.js';
 import { clock } from './clocks.js';
-import { requireMigrated } from './operator.js';
+import { callsOfServer, requireMigrated } from './operator.js';
 import { openStore } from './store.js';
 
 /** Where the logs are that are to be audited. */
@@ -77,14 +75,12 @@ async function openSource(target: AuditTarget): Promise<OpenSource> {
   const { store } = target.config;
   if (store.kind === 'postgres') return openPostgres(store.writerUrl);
   const name = `RocksDB ${store.folder}`;
-  const call = async (what: string, params: unknown): Promise<unknown> =>
-    callOperatorSocket(store.socketPath, what, params);
-  if ((await call('outbox.counts', {})) !== NO_SERVER) {
+  const call = await callsOfServer(store);
+  if (call !== undefined) {
     const counts = outboxOverCalls(call).counts;
     const rows = { ...rowsOverCalls(call), countOutstanding: counts };
     return { source: sourceOfStore(rows, name), close: () => undefined };
   }
-  await requireDataFolder(store.folder);
   const opened = await openStore(store, { log: openLog({ level: 'warn' }) });
   const { rows } = opened;
   if (rows === undefined) throw new SuError('invariant', 'the embedded store shows its rows');

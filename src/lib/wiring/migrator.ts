@@ -17,11 +17,9 @@ import { sealBundles, type SealCounts, type SealOptions } from '../migrator/seal
 import { openLog } from '../observability/log.js';
 import { migratorOverCalls } from '../operator/migrator-calls.js';
 import { rowsOverCalls, type OperatorRows } from '../operator/raw-log-calls.js';
-import { callOperatorSocket, NO_SERVER } from '../operator/socket-client.js';
 import { isId, type Id } from '../protocol/ids.js';
-import { requireDataFolder } from '../storage/rocksdb/data-folder.js';
 import { clock, monotonicMs } from './clocks.js';
-import { requireMigrated } from './operator.js';
+import { callsOfServer, requireMigrated } from './operator.js';
 
 /** The entries of a store that may be running. */
 interface OpenEntries {
@@ -106,12 +104,10 @@ function readProcessId(text: string): Id {
 /** Over the socket of the server that holds the folder, else opened here. */
 async function openEntries(store: StoreConfig): Promise<OpenEntries> {
   if (store.kind === 'postgres') return openDatabaseEntries(store.writerUrl);
-  const call = async (name: string, params: unknown): Promise<unknown> =>
-    callOperatorSocket(store.socketPath, name, params);
-  if ((await call('outbox.counts', {})) !== NO_SERVER) {
+  const call = await callsOfServer(store);
+  if (call !== undefined) {
     return { reader: rowsOverCalls(call), ...migratorOverCalls(call), close: noClose };
   }
-  await requireDataFolder(store.folder);
   const opened = await openFolder(store.folder);
   const { raw, outbox, sealer, close } = opened;
   return { reader: raw.reader, queue: outbox, sealer, close };

@@ -47,18 +47,36 @@ export async function openOperator(
 ): Promise<{ readonly outbox: OperatorOutbox; close(): Promise<void> }> {
   const { store } = config;
   if (store.kind === 'embedded') {
-    const call = async (name: string, params: unknown): Promise<unknown> =>
-      callOperatorSocket(store.socketPath, name, params);
-    const outbox = outboxOverCalls(call);
-    if ((await call('outbox.counts', {})) !== NO_SERVER) {
-      return { outbox, close: () => Promise.resolve() };
+    const call = await callsOfServer(store);
+    if (call !== undefined) {
+      return { outbox: outboxOverCalls(call), close: () => Promise.resolve() };
     }
-    await requireDataFolder(store.folder);
   }
   if (store.kind === 'postgres') await requireMigrated(store.writerUrl);
   const opened = await openStore(store, { log: openLog({ level: 'warn' }) });
   await opened.ready();
   return opened;
+}
+
+/** Sends one call to a running server. */
+type ServerCall = (name: string, params: unknown) => Promise<unknown>;
+
+/**
+ * Calls to the server that holds a folder; undefined when none does, and the folder can be opened here.
+ *
+ * @throws SuError `folder-refused` when there is no store in it, or the server is none that shows it
+ */
+export async function callsOfServer({
+  folder,
+  socketPath,
+}: {
+  readonly folder: string;
+  readonly socketPath: string;
+}): Promise<ServerCall | undefined> {
+  const call: ServerCall = async (name, params) => callOperatorSocket(socketPath, name, params);
+  if ((await call('outbox.counts', {})) !== NO_SERVER) return call;
+  await requireDataFolder(folder);
+  return undefined;
 }
 
 /**
