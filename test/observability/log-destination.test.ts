@@ -12,11 +12,11 @@ class Descriptor {
   failure: string | undefined;
   tries = 0;
 
-  write(bytes: Uint8Array, from: number): number {
+  write(bytes: Uint8Array): number {
     this.tries += 1;
     if (this.failure !== undefined)
       throw Object.assign(new Error('refused'), { code: this.failure });
-    const part = Buffer.from(bytes).subarray(from, from + this.bytesAtOnce);
+    const part = Buffer.from(bytes).subarray(0, this.bytesAtOnce);
     this.text += part.toString();
     return part.length;
   }
@@ -31,7 +31,7 @@ describe('LogDestination', () => {
 
   function open(gatherMs: number): LogDestination {
     const describeLoss = (lines: number): string => `${lines} lost\n`;
-    return new LogDestination({ write: (...part) => to.write(...part), gatherMs, describeLoss });
+    return new LogDestination({ write: (bytes) => to.write(bytes), gatherMs, describeLoss });
   }
 
   it('writes each line at once when it is not to gather', () => {

@@ -54,13 +54,11 @@ export function makeReadBody(limits: BodyLimits): ReadBody {
     }
     // The server leaves the answer to `Expect: 100-continue` to us: a refused body need not be sent at all.
     if (request.headers.expect !== undefined) response.writeContinue();
-    let isClosed = false;
-    response.once('close', () => (isClosed = true));
     const { body, share } = await collect(request, limits, budget);
     try {
       return await use(body);
     } finally {
-      if (isClosed) share.release();
+      if (response.closed) share.release();
       else response.once('close', () => share.release());
     }
   };

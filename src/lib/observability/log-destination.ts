@@ -23,8 +23,8 @@ const EXIT_TRIES = 20;
 const EXIT_TRY_MS = 10;
 
 export interface LogDestinationOptions {
-  /** Writes bytes from an offset on, as `fs.writeSync` does: returns how many, throws the system's errors. */
-  readonly write: (bytes: Uint8Array, from: number) => number;
+  /** Writes bytes as `fs.writeSync` does: returns how many, throws the system's errors. */
+  readonly write: (bytes: Uint8Array) => number;
   /** How long information may wait for more of it, ms; 0: not at all. */
   readonly gatherMs: number;
   /** A line, with its end, that tells of lines that were dropped. */
@@ -33,9 +33,8 @@ export interface LogDestinationOptions {
 
 export class LogDestination {
   readonly #options: LogDestinationOptions;
-  /** What is to be written next; its first `#written` bytes are. */
+  /** What is to be written next. */
   #writing: Buffer = Buffer.alloc(0);
-  #written = 0;
   #lines: string[] = [];
   #linesBytes = 0;
   #dropped = 0;
@@ -50,7 +49,7 @@ export class LogDestination {
   write(line: string, level: number): void {
     if (this.#isReaderGone) return;
     const bytes = Buffer.byteLength(line);
-    if (this.#linesBytes + this.#unwritten + bytes > KEPT_BYTES_MAX) {
+    if (this.#linesBytes + this.#writing.length + bytes > KEPT_BYTES_MAX) {
       this.#dropped += 1;
       return;
     }
@@ -64,30 +63,26 @@ export class LogDestination {
   /** Writes what waits, for a program that ends. */
   finish(): void {
     this.#flush();
-    for (let tries = 0; this.#unwritten > 0 && tries < EXIT_TRIES; tries += 1) {
+    for (let tries = 0; this.#writing.length > 0 && tries < EXIT_TRIES; tries += 1) {
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, EXIT_TRY_MS);
       this.#flush();
     }
   }
 
-  get #unwritten(): number {
-    return this.#writing.length - this.#written;
-  }
-
   #flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    while (this.#unwritten > 0 || this.#takeLines()) {
+    while (this.#writing.length > 0 || this.#takeLines()) {
       let bytes = 0;
       try {
-        bytes = this.#options.write(this.#writing, this.#written);
+        bytes = this.#options.write(this.#writing);
       } catch (error) {
         if (isReaderGone(error)) {
           this.#giveUp();
           return;
         }
       }
-      this.#written += bytes;
+      this.#writing = this.#writing.subarray(bytes);
       if (bytes === 0) {
         this.#flushLater(RETRY_MS);
         return;
@@ -102,7 +97,6 @@ export class LogDestination {
       this.#dropped = 0;
     }
     this.#writing = Buffer.from(this.#lines.join(''), 'utf8');
-    this.#written = 0;
     this.#lines = [];
     this.#linesBytes = 0;
     return this.#writing.length > 0;
@@ -115,7 +109,6 @@ export class LogDestination {
   #giveUp(): void {
     this.#isReaderGone = true;
     this.#writing = Buffer.alloc(0);
-    this.#written = 0;
     this.#lines = [];
     this.#linesBytes = 0;
   }

@@ -54,7 +54,7 @@ export function openLog(options: LogOptions = {}): Log {
 
 function openDestination(fd: number, gatherMs: number): DestinationStream {
   const lines = new LogDestination({
-    write: (bytes, from) => writeSync(fd, bytes, from),
+    write: (bytes) => writeSync(fd, bytes),
     gatherMs,
     describeLoss,
   });
