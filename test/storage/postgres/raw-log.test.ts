@@ -14,8 +14,8 @@ import {
   migratedDatabase,
   silentLog,
   type TestDatabase,
+  untilLockIsAwaited,
 } from '../../support/postgres.js';
-import { waitFor } from '../../support/su-process.js';
 import { newLog, runOf } from '../conformance/log-builder.js';
 import { collect } from '../conformance/open-store.js';
 import { openStoreOn } from './opened-store.js';
@@ -179,11 +179,7 @@ describe('the rows of a PostgreSQL database as they stand', function () {
       await writer.query('begin');
       await writer.query('select from messages');
       const admitted = target.writer.admitRepeatedPlaces();
-      await waitFor(
-        async () =>
-          (await to.query(`select from pg_locks where not granted`)).length > 0 ? true : undefined,
-        () => 'nobody waits for the writer',
-      );
+      await untilLockIsAwaited(to);
       await writer.query('insert into schedulers (url, process_count) values ($1, 0)', [
         'http://a',
       ]);

@@ -7,9 +7,10 @@ import {
   migratedDatabase,
   silentLog,
   type TestDatabase,
+  untilLockIsAwaited,
 } from '../../support/postgres.js';
 import { LogBuilder, newLog, runOf } from '../conformance/log-builder.js';
-import { openStoreOn, until } from './opened-store.js';
+import { openStoreOn } from './opened-store.js';
 
 const statuses = (outcomes: readonly RunOutcome[]): string[] =>
   outcomes.map(({ status }) => status);
@@ -88,9 +89,7 @@ describe('appending to PostgreSQL', function () {
       [entries[1]?.messageId, next.head.nonce],
     );
     const appending = store.append([runOf(onto, next)]);
-    await until(
-      async () => (await database.query(`select from pg_locks where not granted`)).length > 0,
-    );
+    await untilLockIsAwaited(database);
     await other.query('commit');
     expect(statuses(await appending)).to.deep.equal(['moved']);
     expect(await noncesOf(builder.processId)).to.deep.equal([1, 2]);
@@ -108,9 +107,7 @@ describe('appending to PostgreSQL', function () {
     const onto = cut.builder.head;
     const message = await cut.builder.message();
     const appending = store.append([runOf(onto, message)]);
-    await until(
-      async () => (await database.query(`select from pg_locks where not granted`)).length > 0,
-    );
+    await untilLockIsAwaited(database);
     await database.query(
       `select pg_terminate_backend(pid) from pg_locks where not granted and pid <> pg_backend_pid()`,
     );

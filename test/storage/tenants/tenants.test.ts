@@ -8,7 +8,7 @@ import type { Id } from '../../../src/lib/protocol/ids.js';
 import { openFakeBundler, type FakeBundler } from '../../support/fake-bundler.js';
 import { openFakeGateway, type FakeGateway } from '../../support/fake-gateway.js';
 import { openFakeList, type FakeList } from '../../support/fake-list.js';
-import { emptyDatabase, type TestDatabase } from '../../support/postgres.js';
+import { emptyDatabase, type TestDatabase, untilLockIsAwaited } from '../../support/postgres.js';
 import { faultsOfLog, readLog } from '../../support/read-log.js';
 import {
   quickMessage,
@@ -160,13 +160,7 @@ describe('a server with one database for each tenant', function () {
     try {
       await blocker.query('begin; lock table processes, messages in access exclusive mode');
       const stuck = [1, 2].map(() => post(quickMessage(wallet, processes[0]?.id as Id)));
-      await waitFor(
-        async () => {
-          const rows = await databases[0]?.query('select from pg_locks where not granted');
-          return (rows?.length ?? 0) > 0 ? true : undefined;
-        },
-        () => 'nobody waits for the database',
-      );
+      await untilLockIsAwaited(databases[0] as TestDatabase);
       const startedAt = performance.now();
       for (let count = 0; count < 5; count += 1) {
         const { status, text } = await post(quickMessage(wallet, processes[1]?.id as Id));
