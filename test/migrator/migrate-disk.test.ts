@@ -1,4 +1,6 @@
 import { expect } from 'chai';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import pg from 'pg';
 import { isSuError, SuError } from '../../src/lib/errors.js';
 import type { PreparedRows, RowSource, RowSpan } from '../../src/lib/migrator/ports.js';
@@ -67,6 +69,20 @@ describe('a migration from the database to the disk', function () {
     await disk.migrate('0');
     expect(await disk.migrate('0')).to.include({ rows: ROWS, rowsCopied: 0 });
     expect(await disk.migrate('0', { restart: true })).to.include({ rowsCopied: ROWS });
+  });
+
+  it('with --restart takes no more room than before, once it is complete', async () => {
+    const blobs = async (): Promise<readonly string[]> =>
+      readdir(join(disk.folder, 'db', 'blobs')).then((names) => names.toSorted());
+    await disk.migrate('0');
+    expect(await blobs()).to.deep.equal(['00000001.blob']);
+    await disk.migrate('1000-2000', { restart: true });
+    expect(await blobs(), 'both are needed').to.deep.equal(['00000001.blob', '00000002.blob']);
+    await disk.migrate('0', { restart: true, verify: true });
+    expect(await blobs()).to.deep.equal(['00000003.blob']);
+    await disk.close();
+    await expectComplete();
+    expect(await disk.migrate('0', { verify: true })).to.include({ rowsCopied: 0 });
   });
 
   it('takes ranges in any order: they neither overlap nor leave a row out', async () => {
@@ -308,6 +324,7 @@ describe('a migration from the database to the disk', function () {
     compareRows: (rows) => copy.compareRows(rows),
     readSpans: () => copy.readSpans(),
     clearSpans: () => copy.clearSpans(),
+    removeUnused: () => copy.removeUnused(),
     readIdentity: () => copy.readIdentity(),
     writeIdentity: (identity) => copy.writeIdentity(identity),
   });

@@ -60,6 +60,7 @@ export async function answerPage(
   }
   if (first.last) {
     answerHeldJson(ctx, Buffer.concat(first.chunks), held);
+    first.giveBack();
     return;
   }
   if (ctx.method === 'HEAD') {
@@ -118,19 +119,45 @@ async function sendParts(
   }
 }
 
-/** Writes a part in pieces. A stream in between would cost a page of 4 MB a third of its time. */
+/**
+ * Writes a part in pieces; small chunks go to the system together. A stream in between would cost a page of 4 MB a third of its
+ * time, a call for each chunk a tenth.
+ */
 async function writePieces(
   response: ServerResponse,
-  { chunks }: PagePart,
+  { chunks, giveBack }: PagePart,
   held: HeldAnswer,
 ): Promise<void> {
+  let pending: Buffer[] = [];
+  let bytes = 0;
+  const send = async (onSent: (error?: Error | null) => void): Promise<void> => {
+    if (response.destroyed) return;
+    held.moved();
+    // Both: the response alone would write the length of its chunk by itself.
+    const { socket } = response;
+    socket?.cork();
+    response.cork();
+    let isTaken = true;
+    for (const [index, piece] of pending.entries()) {
+      isTaken = response.write(piece, index === pending.length - 1 ? onSent : undefined);
+    }
+    response.uncork();
+    socket?.uncork();
+    pending = [];
+    bytes = 0;
+    if (!isTaken) await drained(response);
+  };
   for (const chunk of chunks) {
     for (const piece of piecesOf(chunk)) {
-      if (response.destroyed) return;
-      held.moved();
-      if (!response.write(piece)) await drained(response);
+      if (bytes >= ANSWER_PIECE_BYTES) await send(() => {});
+      pending.push(piece);
+      bytes += piece.length;
     }
   }
+  // Called when the system has taken everything up to here, or with an error; then it may still look at some of it.
+  await send((error) => {
+    if (error === undefined || error === null) giveBack();
+  });
 }
 
 function bytesOf({ chunks }: PagePart): number {

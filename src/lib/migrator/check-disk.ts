@@ -46,6 +46,7 @@ export async function checkDiskPart(
       nextRow: piece.at(-1)?.rank,
     };
   }
+  if (options.repair) await parts.copy.removeUnused();
   return { processes: 0, entries: 0, findings, nextRow: undefined };
 }
 

@@ -136,8 +136,10 @@ export interface DiskCopy {
   compareRows(rows: readonly StoredMessage[]): Promise<readonly string[]>;
   /** The spans of rows that were copied, in order, joined where they meet. */
   readSpans(): Promise<readonly RowSpan[]>;
-  /** Forgets which spans were copied; the rows stay. */
+  /** Forgets which spans were copied; the rows stay until they are copied again. */
   clearSpans(): Promise<void>;
+  /** Gives room back that removed and replaced rows took, as far as it can be; in bytes. */
+  removeUnused(): Promise<number>;
   /** What the copy is a copy of, undefined while nobody has said it. */
   readIdentity(): Promise<string | undefined>;
   writeIdentity(identity: string): Promise<void>;

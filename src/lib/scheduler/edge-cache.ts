@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { invariant } from '../errors.js';
 import type { Id } from '../protocol/ids.js';
 import type { LogEntry, Position } from './ports.js';
 
@@ -13,7 +14,8 @@ import type { LogEntry, Position } from './ports.js';
  * - by time a block is exactly the entries with timestamps between two cursors, wherever in the log: see read-page.ts;
  * - a log in which places repeat, epochs change or timestamps fall is not kept, since a cursor does not tell its entries apart;
  * - memory is bounded in bytes. What was asked for once makes room before what was asked for again, so that somebody who reads
- *   a whole log does not take away what everybody reads.
+ *   a whole log does not take away what everybody reads. Of a large block only its name is kept at first: a page of an old log
+ *   is mostly asked for once, and V8 would mark the whole heap every few pages for megabytes that live a little too long.
  */
 
 /** What cursors mean. */
@@ -27,6 +29,8 @@ export interface EdgeBlock {
   readonly cursors: readonly number[];
   /** `,{"node":…,"cursor":"…"}` for each. */
   readonly bytes: Buffer;
+  /** True: others want the memory back. */
+  readonly isLent: boolean;
   /** Where each one ends in `bytes`. */
   readonly ends: readonly number[];
   /** The place of the last one. */
@@ -41,6 +45,10 @@ export interface FoundEdges {
 
 /** Larger blocks, which have large entries, are left to the store. */
 const BLOCK_BYTES_MAX = 1_048_576;
+/** Larger ones are kept when they are asked for a second time. */
+const BLOCK_BYTES_AT_ONCE = 65_536;
+/** Names of those that were asked for once. */
+const NAMES_MAX = 10_000;
 /** What a block and an edge take besides their bytes. */
 const BLOCK_OVERHEAD_BYTES = 600;
 const EDGE_OVERHEAD_BYTES = 16;
@@ -58,6 +66,7 @@ export class EdgeCache {
   readonly #logs = new Map<string, Kept[]>();
   readonly #once: LRUCache<Kept, true>;
   readonly #again: LRUCache<Kept, true>;
+  readonly #seen = new LRUCache<string, true>({ max: NAMES_MAX });
   readonly #disordered = new LRUCache<Id, true>({ max: DISORDERED_MAX });
 
   /** @param bytesMax of all blocks */
@@ -89,9 +98,18 @@ export class EdgeCache {
     return undefined;
   }
 
-  /** Keeps what the store gave, in its order. */
+  /** True when a block that the store gave is to be kept: a large one only when it is asked for again. */
+  wants(processId: Id, by: CursorKind, { bytes, after }: EdgeBlock): boolean {
+    if (this.#disordered.has(processId) || bytes.length > BLOCK_BYTES_MAX) return false;
+    return (
+      bytes.length <= BLOCK_BYTES_AT_ONCE || this.#wasSeen(`${logName(processId, by)}${after}`)
+    );
+  }
+
+  /** Keeps what the store gave, in its order, and `wants` wanted. */
   keep(processId: Id, by: CursorKind, block: EdgeBlock): void {
-    if (this.#disordered.has(processId) || block.bytes.length > BLOCK_BYTES_MAX) return;
+    invariant(!block.isLent, 'memory of others is not kept');
+    if (this.#disordered.has(processId)) return;
     const log = logName(processId, by);
     const blocks = this.#logs.get(log) ?? [];
     const at = firstIndex(blocks.length, (i) => (blocks[i]?.after ?? 0) >= block.after);
@@ -117,6 +135,13 @@ export class EdgeCache {
         this.#again.delete(block);
       }
     }
+  }
+
+  /** True from the second time on. */
+  #wasSeen(name: string): boolean {
+    if (this.#seen.delete(name)) return true;
+    this.#seen.set(name, true);
+    return false;
   }
 
   #askedAgain(block: Kept): void {

@@ -1,4 +1,6 @@
-import { edgeBytes, writeEdge } from '../protocol/edge.js';
+import { invariant } from '../errors.js';
+import type { LentBuffer } from '../lent-buffer.js';
+import { edgeBytes, writeEdge, type StoredEdge } from '../protocol/edge.js';
 import type { CursorKind, EdgeBlock, FoundEdges } from './edge-cache.js';
 import type { LogEntry } from './ports.js';
 
@@ -44,6 +46,8 @@ export class PageEdges {
   #cursors: number[] = [];
   #entryBytes = 0;
   #isFirstPart = true;
+  /** What the entries lie in that were added since the last part was taken, or just before. */
+  #lent = new Set<LentBuffer>();
   #last: { readonly epoch: number; readonly cursor: number } | undefined;
 
   constructor(bounds: PageBounds) {
@@ -72,7 +76,7 @@ export class PageEdges {
   /** True when the page cannot hold this entry. */
   isFull(entry: LogEntry): boolean {
     if (this.#count >= this.#bounds.limit && !this.#mustHold(entry)) return true;
-    return !this.#fits(edgeBytes(entry.node, this.#cursorOf(entry)));
+    return !this.#fits(this.#bytesOf(entry, this.#cursorOf(entry)));
   }
 
   add(entry: LogEntry): void {
@@ -80,10 +84,16 @@ export class PageEdges {
     this.#count += 1;
     this.#entries.push(entry);
     this.#cursors.push(cursor);
-    const bytes = edgeBytes(entry.node, cursor);
+    if (entry.edge !== undefined) this.#lent.add(entry.edge.lent);
+    const bytes = this.#bytesOf(entry, cursor);
     this.#entryBytes += bytes;
     this.#bytes += bytes;
     this.#last = { epoch: entry.epoch, cursor };
+  }
+
+  /** True when the store has the edges of two entries one behind the other, so that they are sent as one. */
+  isSentWith(entry: LogEntry, next: LogEntry | undefined): boolean {
+    return this.#bounds.by === 'nonce' && isNeighbour(entry, next);
   }
 
   /** Adds what is in memory, as far as the page goes. */
@@ -156,6 +166,17 @@ export class PageEdges {
     return joinSmall(chunks);
   }
 
+  /**
+   * The buffers that may be given back when all that was taken has been sent. While more entries may come it is not yet the last
+   * one: those of a stretch lie in one buffer, also when one that lies elsewhere is between them.
+   */
+  takeLent(options: { readonly isEnd: boolean }): readonly LentBuffer[] {
+    const lent = [...this.#lent];
+    const heldBack = options.isEnd ? [] : lent.slice(-1);
+    this.#lent = new Set(heldBack);
+    return lent.slice(0, lent.length - heldBack.length);
+  }
+
   /** The rest, and the end of the page. */
   finish(hasNextPage: boolean): readonly Buffer[] {
     return this.take(pageTail(hasNextPage));
@@ -171,12 +192,19 @@ export class PageEdges {
     return this.#entries.length;
   }
 
-  /** True when the store has the edge as this page shows it. */
   #isReady(at: number): boolean {
     const entry = this.#entries[at];
-    return (
-      this.#bounds.by === 'nonce' && entry?.edge !== undefined && this.#cursors[at] === entry.nonce
-    );
+    return entry !== undefined && this.#readyEdge(entry, this.#cursors[at]) !== undefined;
+  }
+
+  /** The edge that the store has, when it is as this page shows it. */
+  #readyEdge(entry: LogEntry, cursor: number | undefined): StoredEdge | undefined {
+    return this.#bounds.by === 'nonce' && cursor === entry.nonce ? entry.edge : undefined;
+  }
+
+  #bytesOf(entry: LogEntry, cursor: number): number {
+    const edge = this.#readyEdge(entry, cursor);
+    return edge === undefined ? edgeBytes(entry.node, cursor) : edge.end - edge.begin;
   }
 
   #addChunk(chunk: Buffer): void {
@@ -207,10 +235,7 @@ export function placeOf(entry: LogEntry, by: CursorKind): number {
   return by === 'nonce' ? entry.nonce : entry.timestamp;
 }
 
-interface Edges {
-  readonly bytes: Buffer;
-  readonly ends: readonly number[];
-}
+type Edges = Pick<EdgeBlock, 'bytes' | 'ends' | 'isLent'>;
 
 function renderEdges(entries: readonly LogEntry[], cursors: readonly number[]): Edges {
   const edges = entries.map(({ node }, index) => ({ node, cursor: cursors[index] ?? 0 }));
@@ -223,26 +248,21 @@ function renderEdges(entries: readonly LogEntry[], cursors: readonly number[]): 
     end = writeEdge(bytes, edge, end);
     ends.push(end);
   }
-  return { bytes, ends };
+  return { bytes, ends, isLent: false };
 }
 
 /** Edges that lie one behind the other, as they are. */
 function viewEdges(entries: readonly LogEntry[]): Edges {
-  const ends: number[] = [];
-  let size = 0;
-  for (const { edge } of entries) {
-    size += edge?.length ?? 0;
-    ends.push(size);
-  }
   const first = entries[0]?.edge;
-  const bytes = first && Buffer.from(first.buffer, first.byteOffset, size);
-  return { bytes: bytes ?? Buffer.alloc(0), ends };
+  invariant(first !== undefined, 'the store has these edges');
+  const { lent, begin } = first;
+  const ends = entries.map(({ edge }) => (edge?.end ?? begin) - begin);
+  return { bytes: lent.bytes.subarray(begin, begin + (ends.at(-1) ?? 0)), ends, isLent: true };
 }
 
 function isNeighbour(one: LogEntry | undefined, next: LogEntry | undefined): boolean {
   const [edge, other] = [one?.edge, next?.edge];
-  if (edge === undefined || other?.buffer !== edge.buffer) return false;
-  return edge.byteOffset + edge.length === other.byteOffset;
+  return edge !== undefined && edge.lent === other?.lent && edge.end === other.begin;
 }
 
 function joinSmall(chunks: readonly Buffer[]): readonly Buffer[] {

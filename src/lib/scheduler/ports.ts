@@ -1,5 +1,6 @@
 import { SuError } from '../errors.js';
 import type { DataItem } from '../protocol/data-item.js';
+import type { StoredEdge } from '../protocol/edge.js';
 import type { Id } from '../protocol/ids.js';
 
 /**
@@ -208,7 +209,7 @@ export interface LogEntry {
   /** The node's JSON, UTF-8: `{"message":…,"assignment":…}`. */
   readonly node: Uint8Array;
   /** The whole edge with the nonce as cursor (protocol/edge.ts), where a store has it; neighbours may lie in one buffer. */
-  readonly edge?: Uint8Array | undefined;
+  readonly edge?: StoredEdge | undefined;
 }
 
 /** A process as the reads need it. */

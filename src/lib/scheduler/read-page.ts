@@ -1,4 +1,5 @@
 import { DamagedEntryError } from '../errors.js';
+import type { LentBuffer } from '../lent-buffer.js';
 import { EdgeCache, isInOrder, type CursorKind, type EdgeBlock } from './edge-cache.js';
 import { PageEdges, placeOf } from './page-edges.js';
 import type {
@@ -39,6 +40,11 @@ export interface PagePart {
   readonly last: boolean;
   /** Edges so far. */
   readonly edges: number;
+  /**
+   * Tells that the chunks are not used any more: not by whoever took the part, nor by the system it wrote them to. For parts whose
+   * sending failed it is not called: then their memory is collected.
+   */
+  giveBack(): void;
 }
 
 /** Yields a page of the process's log. @throws SuError `store-unavailable`, `invariant`, before or between two parts */
@@ -70,7 +76,7 @@ export function makeReadPage(reader: PageReader, limits: PageLimits): ReadPage {
     const { by, to, limit } = query;
     const page = new PageEdges({ by, to, limit, bytesMax: limits.pageBytesMax });
     if (isEmptyRange(process, query)) {
-      yield { chunks: page.finish(false), last: true, edges: 0 };
+      yield lastPart(page, false);
       return;
     }
     if (process.entry !== undefined && holdsProcess(process.entry, query)) {
@@ -79,7 +85,29 @@ export function makeReadPage(reader: PageReader, limits: PageLimits): ReadPage {
     const making: Making = { kept, reader, process, query, page, partBytes: limits.partBytes };
     const known = query.showAnchor ? undefined : yield* addKnown(making);
     const hasNextPage = known?.hasNextPage ?? (yield* addStored(making, known));
-    yield { chunks: page.finish(hasNextPage), last: true, edges: page.count };
+    yield lastPart(page, hasNextPage);
+  };
+}
+
+function nextPart(page: PageEdges): PagePart {
+  const chunks = page.take();
+  return {
+    chunks,
+    last: false,
+    edges: page.count,
+    giveBack: giverBack(page.takeLent({ isEnd: false })),
+  };
+}
+
+function lastPart(page: PageEdges, hasNextPage: boolean): PagePart {
+  const chunks = page.finish(hasNextPage);
+  const giveBack = giverBack(page.takeLent({ isEnd: true }));
+  return { chunks, last: true, edges: page.count, giveBack };
+}
+
+function giverBack(buffers: readonly LentBuffer[]): () => void {
+  return () => {
+    for (const lent of buffers) lent.giveBack();
   };
 }
 
@@ -115,7 +143,7 @@ async function* addKnown(making: Making): AsyncGenerator<PagePart, Known> {
     from = found.block.cursors.at(-1);
     ({ last } = found.block);
     if (page.pendingBytes >= partBytes) {
-      yield { chunks: page.take(), last: false, edges: page.count };
+      yield nextPart(page);
     }
   }
   return { hasNextPage: await followsFromHead(making, from, last), from, last };
@@ -155,16 +183,16 @@ async function* addStored(
   let hasNextPage = false;
   try {
     read: for await (const piece of readOn(reader, toRange(making, from))) {
-      for (const entry of piece) {
+      for (const [index, entry] of piece.entries()) {
         learned.check(entry);
         if (page.isFull(entry)) {
           hasNextPage = true;
           break read;
         }
         page.add(entry);
-        if (page.pendingBytes >= partBytes) {
+        if (page.pendingBytes >= partBytes && !page.isSentWith(entry, piece[index + 1])) {
           learned.add(page.render(learned.after));
-          yield { chunks: page.take(), last: false, edges: page.count };
+          yield nextPart(page);
         }
       }
     }
@@ -222,10 +250,13 @@ class Learned {
     else if (!this.#isByTime) this.#keep();
   }
 
-  /** Takes the next blocks. */
+  /** Takes the next blocks, before their memory is given back. */
   add(blocks: readonly EdgeBlock[]): void {
     this.#after = blocks.at(-1)?.cursors.at(-1) ?? this.#after;
-    const all = [...this.#blocks, ...blocks];
+    const { kept, process, query } = this.#making;
+    if (query.showAnchor) return;
+    const wanted = blocks.filter((block) => kept.wants(process.processId, query.by, block));
+    const all = [...this.#blocks, ...wanted.map(ownBlock)];
     this.#blocks = this.#isByTime ? lastOf(all, LEARNED_BYTES_MAX) : all;
   }
 
@@ -240,10 +271,18 @@ class Learned {
 
   #keep(): void {
     const { kept, process, query } = this.#making;
-    if (!this.#isInOrder || query.showAnchor) return;
+    if (!this.#isInOrder) return;
     for (const block of this.#blocks) kept.keep(process.processId, query.by, block);
     this.#blocks = [];
   }
+}
+
+/** A block that lives as long as it is kept. */
+function ownBlock(block: EdgeBlock): EdgeBlock {
+  if (!block.isLent) return block;
+  const bytes = Buffer.allocUnsafeSlow(block.bytes.length);
+  block.bytes.copy(bytes);
+  return { ...block, bytes, isLent: false };
 }
 
 /** The last blocks that together have at most so many bytes. */

@@ -140,8 +140,10 @@ describe('a damaged embedded store', () => {
     store = await temp.open();
     await store.close();
     const folder = join(temp.folder, 'db');
-    const tables = (await readdir(folder)).filter((name) => name.endsWith('.sst'));
-    for (const name of tables) {
+    const files = (await readdir(folder, { recursive: true })).filter((name) =>
+      /\.(?:sst|blob)$/.test(name),
+    );
+    for (const name of files) {
       const file = await open(join(folder, name), 'r+');
       const { size } = await file.stat();
       // The small tables hold heads, indexes and counters; without those a store does not open at all.

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Id } from '../../protocol/ids.js';
 import type { Head, ReceiptQuery } from '../../scheduler/ports.js';
 import { BatchPuts } from './batch-puts.js';
+import { BlobWriter } from './blob-files.js';
 import { drawSeals } from './bundle-sealer.js';
 import { drawCopy } from './copy-draft.js';
 import type { Database } from './database.js';
@@ -66,11 +67,13 @@ interface Draft {
  */
 export class BatchWriter {
   readonly #database: Database;
+  readonly #blobs: BlobWriter;
   readonly #heads: LRUCache<Id, Head>;
   #counters: Counters;
 
   constructor(database: Database, headsMax: number) {
     this.#database = database;
+    this.#blobs = new BlobWriter(database.folder);
     this.#heads = new LRUCache({ max: headsMax });
     this.#counters = decodeCounters(database.read('default', COUNTERS_KEY));
   }
@@ -82,14 +85,14 @@ export class BatchWriter {
    */
   async write(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]> {
     const puts = new BatchPuts(this.#database);
-    const nodes = new NodeDraft(this.#database, puts);
+    const nodes = new NodeDraft(this.#database, puts, this.#blobs);
     const outbox = new OutboxDraft(this.#database, puts, this.#counters);
     const draft: Draft = {
       puts,
       nodes,
       outbox,
       deepHashes: new DeepHashDraft(this.#database, puts),
-      disk: new DiskDraft(this.#database, puts, nodes),
+      disk: new DiskDraft(this.#database, { puts, nodes, blobs: this.#blobs }),
       heads: new Map(),
       copied: new Set(),
       messages: new Set(),
@@ -98,16 +101,22 @@ export class BatchWriter {
     };
     const answers = requests.map((request) => this.#draw(draft, request));
     nodes.finish();
-    if (puts.isEmpty) {
+    if (puts.isEmpty && !draft.sync) {
       await puts.drop();
       return answers;
     }
     puts.put('default', COUNTERS_KEY, encodeCounters(outbox.counters));
+    this.#blobs.flush();
     // THE commit point of the embedded store.
     await puts.write({ sync: draft.sync });
     this.#counters = outbox.counters;
     for (const [processId, head] of draft.heads) this.#heads.set(processId, head);
     return answers;
+  }
+
+  /** To be called once nothing is being written. */
+  close(): void {
+    this.#blobs.close();
   }
 
   #draw(draft: Draft, request: WriteRequest): WriteAnswer {
@@ -124,6 +133,9 @@ export class BatchWriter {
         for (const key of request.removals) draft.puts.remove('default', key);
         draft.sync = true;
         return { kind: 'put-rows' };
+      case 'flush':
+        draft.sync = true;
+        return { kind: 'flush' };
       case 'queue-uploads':
         draft.sync = true;
         return {
@@ -143,6 +155,7 @@ export class BatchWriter {
       case 'disk-rows':
       case 'disk-settle':
       case 'disk-forget':
+      case 'disk-restart':
         // Not flushed: what a crash of the machine takes from a copy is copied again.
         return draft.disk.draw(request);
     }

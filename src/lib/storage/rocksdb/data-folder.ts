@@ -18,9 +18,12 @@ const MARK_NAME = 'su-data.json';
 const MARK_UNFINISHED_PREFIX = 'su-data.json.new';
 const DATABASE_NAME = 'db';
 const FORMAT = 'su-data';
-/** Since 2 there are stretches (stretch.ts), which a program that does not know them would leave behind where they are wrong. */
-const LAYOUT = 2;
-const KNOWN_LAYOUTS = [1, LAYOUT];
+/**
+ * Since 2 there are stretches (stretch.ts), which a program that does not know them would leave behind where they are wrong; since 3
+ * blob files (blob-files.ts), to which it would take references for what they stand for.
+ */
+const LAYOUT = 3;
+const KNOWN_LAYOUTS = [1, 2, LAYOUT];
 /** What the file system itself puts into a fresh volume. */
 const NOT_COUNTED = new Set(['lost+found']);
 

@@ -8,6 +8,16 @@ import {
   type RocksIterator,
 } from 'rocksdb';
 import { SuError } from '../../errors.js';
+import type { LentBuffer } from '../../lent-buffer.js';
+import {
+  BLOB_REF_BYTES,
+  BlobReader,
+  fullBlobFiles,
+  readBlobRef,
+  removeBlobFiles,
+  removeBlobs,
+  type BlobRef,
+} from './blob-files.js';
 import { COLUMN_NAMES, type ColumnName } from './keys.js';
 
 const MIB = 1024 * 1024;
@@ -54,17 +64,9 @@ const OPEN: OpenOptions = {
   columns: COLUMNS,
 };
 
-/** Rows that are read piece by piece; all are of one moment. */
-export interface RowScan {
-  /**
-   * The rows that come next, up to the one that takes the piece over `highWaterMarkBytes`; none at the end. One call at a time.
-   *
-   * @throws SuError `store-unavailable`, also when the database was closed meanwhile
-   */
-  next(): Promise<readonly (readonly [key: Buffer, value: Buffer])[]>;
-  /** To be called once, when no `next` is under way. */
-  close(): Promise<void>;
-}
+/** What a look at a column reads, and at most how many rows. */
+export type Range = Omit<IteratorOptions, 'column'> & { readonly limit: number };
+export type Row = readonly [key: Buffer, value: Buffer];
 
 /**
  * The RocksDB of a store, as one thread sees it. Point reads are synchronous: they cost 10 to 30 µs, less than the way
@@ -74,9 +76,14 @@ export interface RowScan {
  */
 export class Database {
   readonly #rocks: RocksLevel;
+  readonly #blobs: BlobReader;
+  /** Where it lies. */
+  readonly folder: string;
 
-  private constructor(rocks: RocksLevel) {
+  private constructor(rocks: RocksLevel, folder: string) {
     this.#rocks = rocks;
+    this.#blobs = new BlobReader(folder);
+    this.folder = folder;
   }
 
   /**
@@ -95,14 +102,20 @@ export class Database {
     } catch (cause) {
       throw toOpenError(folder, cause);
     }
-    return new Database(rocks);
+    const database = new Database(rocks, folder);
+    if (options.createIfMissing) database.#removeOldBlobs();
+    return database;
   }
 
-  /** The same database in another thread, which must be done with it before the first one closes it. */
-  static async attach(handle: bigint): Promise<Database> {
+  /**
+   * The same database in another thread, which must be done with it before the first one closes it.
+   *
+   * @param folder where it lies
+   */
+  static async attach(handle: bigint, folder: string): Promise<Database> {
     const rocks = new RocksLevel(handle, { ...OPEN, createIfMissing: false });
     await rocks.open();
-    return new Database(rocks);
+    return new Database(rocks, folder);
   }
 
   /** For `attach`. */
@@ -120,10 +133,11 @@ export class Database {
     this.#assertOpen();
     if (keys.length === 0) return [];
     try {
-      return this.#rocks._getManySync(keys, {
+      const values = this.#rocks._getManySync(keys, {
         column: this.#column(column),
         valueEncoding: 'buffer',
       });
+      return column === 'bundles' ? values.map((value) => value && this.#bundleOf(value)) : values;
     } catch (cause) {
       throw toReadError(cause);
     }
@@ -145,45 +159,27 @@ export class Database {
    *
    * @throws SuError `store-unavailable`
    */
-  async readRange(
-    column: ColumnName,
-    range: Omit<IteratorOptions, 'column'> & { readonly limit: number },
-  ): Promise<readonly (readonly [key: Buffer, value: Buffer])[]> {
-    const scan = this.scan(column, range);
-    try {
-      return await scan.next();
-    } finally {
-      await scan.close();
-    }
+  async readRange(column: ColumnName, range: Range): Promise<readonly Row[]> {
+    const rows = await this.readStored(column, range);
+    return column === 'bundles' ? this.#readBundles(rows, range) : rows;
   }
 
   /**
-   * Begins to read rows in key order with one iterator, for those who want them piece by piece. The seek blocks this thread. It
-   * must be closed.
+   * As `readRange`, but values of the column `bundles` are given as they are stored: they may be references to blobs.
    *
    * @throws SuError `store-unavailable`
    */
-  scan(
-    column: ColumnName,
-    range: Omit<IteratorOptions, 'column'> & { readonly limit: number },
-  ): RowScan {
+  async readStored(column: ColumnName, range: Range): Promise<readonly Row[]> {
     this.#assertOpen();
-    let iterator: RocksIterator;
+    let iterator: RocksIterator | undefined;
     try {
       iterator = this.#rocks.iterator({ ...range, column: this.#column(column) });
+      return await iterator.nextv(range.limit);
     } catch (cause) {
       throw toReadError(cause);
+    } finally {
+      await iterator?.close();
     }
-    return {
-      async next() {
-        try {
-          return await iterator.nextv(range.limit);
-        } catch (cause) {
-          throw toReadError(cause);
-        }
-      },
-      close: () => iterator.close(),
-    };
   }
 
   /**
@@ -191,10 +187,7 @@ export class Database {
    *
    * @throws SuError `store-unavailable`
    */
-  readFew(
-    column: ColumnName,
-    range: Omit<IteratorOptions, 'column'> & { readonly limit: number },
-  ): readonly (readonly [key: Buffer, value: Buffer])[] {
+  readFew(column: ColumnName, range: Range): readonly Row[] {
     this.#assertOpen();
     try {
       const { rows } = this.#rocks.querySync({
@@ -208,6 +201,53 @@ export class Database {
         rows[2 * index] as Buffer,
         rows[2 * index + 1] as Buffer,
       ]);
+    } catch (cause) {
+      throw toReadError(cause);
+    }
+  }
+
+  /**
+   * Reads blobs, in the order of their references, on the thread pool.
+   *
+   * @throws SuError `store-unavailable`, also when one is not what was written
+   */
+  async readBlobs(refs: readonly BlobRef[]): Promise<readonly LentBuffer[]> {
+    try {
+      return await this.#blobs.read(refs);
+    } catch (cause) {
+      throw toReadError(cause);
+    }
+  }
+
+  /** Reads a blob; blocks this thread. @throws SuError as `readBlobs` does */
+  readBlob(ref: BlobRef): Buffer {
+    try {
+      return this.#blobs.readSync(ref);
+    } catch (cause) {
+      throw toReadError(cause);
+    }
+  }
+
+  /** The blob that a value of the column `bundles` stands for: no bundle is as short as a reference. */
+  blobOf(value: Buffer): BlobRef | undefined {
+    return value.length === BLOB_REF_BYTES ? readBlobRef(value, 0) : undefined;
+  }
+
+  /** Blob files into which nothing goes any more. @throws SuError `store-unavailable` */
+  fullBlobFiles(): readonly number[] {
+    this.#assertOpen();
+    try {
+      return fullBlobFiles(this.folder);
+    } catch (cause) {
+      throw toReadError(cause);
+    }
+  }
+
+  /** Removes blob files that nothing names; returns their bytes. @throws SuError `store-unavailable` */
+  removeBlobFiles(numbers: readonly number[]): number {
+    this.#assertOpen();
+    try {
+      return removeBlobFiles(this.folder, numbers);
     } catch (cause) {
       throw toReadError(cause);
     }
@@ -231,12 +271,43 @@ export class Database {
    */
   async close(): Promise<unknown> {
     if (this.#rocks.status !== 'open') return undefined;
+    this.#blobs.close();
     try {
       await this.#rocks.close();
       return undefined;
     } catch (error) {
       return error;
     }
+  }
+
+  /** The bundles of rows, up to the one that takes the bytes over the limit. */
+  async #readBundles(
+    rows: readonly Row[],
+    { highWaterMarkBytes = Number.POSITIVE_INFINITY }: Range,
+  ): Promise<readonly Row[]> {
+    let bytes = 0;
+    const last = rows.findIndex(([, value]) => {
+      bytes += this.blobOf(value)?.length ?? value.length;
+      return bytes > highWaterMarkBytes;
+    });
+    const taken = last < 0 ? rows : rows.slice(0, last + 1);
+    const refs = taken.flatMap(([, value]) => this.blobOf(value) ?? []);
+    const blobs = (await this.readBlobs(refs)).values();
+    return taken.map(([key, value]) => {
+      const blob = this.blobOf(value) === undefined ? undefined : blobs.next().value;
+      return [key, blob?.bytes ?? value] as const;
+    });
+  }
+
+  #bundleOf(value: Buffer): Buffer {
+    const ref = this.blobOf(value);
+    return ref === undefined ? value : this.#blobs.readSync(ref);
+  }
+
+  /** What an earlier database left in the folder of a new one. */
+  #removeOldBlobs(): void {
+    const isEmpty = this.readFew('default', { limit: 1, values: false }).length === 0;
+    if (isEmpty) removeBlobs(this.folder);
   }
 
   #column(name: ColumnName): Column {

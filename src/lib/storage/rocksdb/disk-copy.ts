@@ -30,6 +30,7 @@ import {
 import { RocksdbLogReader } from './log-reader.js';
 import { decodeNode, decodePlaces } from './rows.js';
 import { withStretched } from './stretch.js';
+import { removeUnusedBlobs } from './unused-blobs.js';
 
 /** Beside the spans in `default`: a key of the same letter that no row id makes. */
 const IDENTITY_KEY = Buffer.from('kidentity', 'latin1');
@@ -197,7 +198,11 @@ class RocksdbDiskCopy implements DiskCopy {
     const range = { ...letterRange('k'), values: false, limit: SPANS_MAX };
     const rows = await database.readRange('default', range);
     const removals = rows.map(([key]) => key).filter((key) => !key.equals(IDENTITY_KEY));
-    await this.#engine.write({ kind: 'put-rows', puts: [], removals });
+    await this.#engine.write({ kind: 'disk-restart', removals });
+  }
+
+  removeUnused(): Promise<number> {
+    return removeUnusedBlobs(this.#engine);
   }
 
   async readIdentity(): Promise<string | undefined> {

@@ -4,6 +4,7 @@ import { readAssignment } from '../../protocol/assignment.js';
 import { parseProcessBundle } from '../../protocol/bundle.js';
 import { asBuffer, idFromBytes, type Id } from '../../protocol/ids.js';
 import type { BatchPuts } from './batch-puts.js';
+import { encodeBlobRef, type BlobWriter } from './blob-files.js';
 import type { Database } from './database.js';
 import { forgetLog } from './disk-forget.js';
 import { readPacked } from './disk-pack.js';
@@ -40,6 +41,14 @@ import {
   type Placed,
 } from './rows.js';
 
+/** Bundles of one batch that are blobs when they have so many bytes together. */
+const BLOBS_BYTES_MIN = 256 * 1024;
+
+interface Bundle {
+  readonly key: Uint8Array;
+  readonly bundle: Uint8Array;
+}
+
 /**
  * What one batch changes in a disk copy. Bundles are taken apart and rendered here, in the writer thread, so that copying
  * takes nothing from the thread that answers; a migration, where nobody waits for answers, brings them packed.
@@ -48,14 +57,19 @@ export class DiskDraft {
   readonly #database: Database;
   readonly #puts: BatchPuts;
   readonly #nodes: NodeDraft;
+  readonly #blobs: BlobWriter;
   /** What the database does not show yet. */
   readonly #watermarks = new Map<Id, CopyWatermark | undefined>();
   readonly #places = new Map<Id, Uint8Array>();
 
-  constructor(database: Database, puts: BatchPuts, nodes: NodeDraft) {
+  constructor(
+    database: Database,
+    draft: { readonly puts: BatchPuts; readonly nodes: NodeDraft; readonly blobs: BlobWriter },
+  ) {
     this.#database = database;
-    this.#puts = puts;
-    this.#nodes = nodes;
+    this.#puts = draft.puts;
+    this.#nodes = draft.nodes;
+    this.#blobs = draft.blobs;
   }
 
   draw(request: DiskRequest): DiskAnswer {
@@ -65,6 +79,10 @@ export class DiskDraft {
       case 'disk-settle':
         this.#settle(request.processId, request.below);
         return { kind: 'disk-settle' };
+      case 'disk-restart':
+        for (const key of request.removals) this.#puts.remove('default', key);
+        this.#blobs.beginFile();
+        return { kind: 'disk-restart' };
       case 'disk-forget': {
         this.#nodes.forget(request.processId);
         const done = forgetLog(this.#database, this.#puts, request.processId);
@@ -78,7 +96,9 @@ export class DiskDraft {
     const { processes, rows, packed, step, span } = request;
     for (const process of processes) this.#drawProcess(process);
     this.#readPlaces(rows.map(({ messageId }) => messageId));
-    for (const row of rows) this.#drawRow(row);
+    const bundles: Bundle[] = [];
+    for (const row of rows) this.#drawRow(row, bundles);
+    this.#putBundles(bundles);
     if (packed !== undefined) this.#drawPacked(packed);
     if (span !== undefined) {
       this.#puts.put('default', spanKey(span.after), encodeRowId(span.through));
@@ -107,15 +127,18 @@ export class DiskDraft {
   /** The places of messages are joined with those that are stored, which are looked up together. */
   #drawPacked(packed: PackedPuts): void {
     const places: (readonly [id: Id, key: Uint8Array, value: Uint8Array])[] = [];
+    const bundles: Bundle[] = [];
     readPacked(packed, {
       put: (column, key, value) => {
         if (column === 'nodes') this.#putNode(key, value);
+        else if (column === 'bundles') bundles.push({ key, bundle: value });
         else this.#puts.put(column, key, value);
       },
       putMessagePlaces: (key, value) => {
         places.push([idFromBytes(key.subarray(1)), key, value]);
       },
     });
+    this.#putBundles(bundles);
     this.#readPlaces(places.map(([id]) => id));
     for (const [id, key, value] of places) {
       const known = this.#places.get(id);
@@ -128,14 +151,38 @@ export class DiskDraft {
     }
   }
 
+  /**
+   * Many as blobs: what is copied at one go is gigabytes, and RocksDB would write each of them several times. A few as they are: they
+   * are not worth a flush of their own.
+   */
+  #putBundles(bundles: readonly Bundle[]): void {
+    const bytes = bundles.reduce((sum, { bundle }) => sum + bundle.length, 0);
+    if (bytes < BLOBS_BYTES_MIN) {
+      for (const { key, bundle } of bundles) this.#puts.put('bundles', key, bundle);
+      return;
+    }
+    const refs = this.#blobs.append(
+      bundles.map(({ bundle }) => bundle),
+      { durable: true },
+    );
+    for (const [index, { key }] of bundles.entries()) {
+      const ref = refs[index];
+      invariant(ref !== undefined, 'each blob has a reference');
+      this.#puts.put('bundles', key, encodeBlobRef(ref));
+    }
+  }
+
   #putNode(key: Uint8Array, value: Uint8Array): void {
     const { json, ...place } = decodeNode(asBuffer(value));
     this.#nodes.put({ ...place, processId: readId(asBuffer(key), 0) }, json, { isAtHead: false });
   }
 
-  #drawRow(row: DiskRow): void {
+  #drawRow(row: DiskRow, bundles: Bundle[]): void {
     drawDiskRow(row, {
-      put: (column, key, value) => this.#puts.put(column, key, value),
+      put: (column, key, value) => {
+        if (column === 'bundles') bundles.push({ key, bundle: value });
+        else this.#puts.put(column, key, value);
+      },
       putNode: (_key, place, json) => {
         this.#nodes.put(place, json, { isAtHead: false });
       },

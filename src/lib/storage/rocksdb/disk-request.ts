@@ -53,10 +53,13 @@ export type DiskRequest =
       readonly below: LogPlace | undefined;
     }
   /** Removes a bounded part of a log, its watermark first. */
-  | { readonly kind: 'disk-forget'; readonly processId: Id };
+  | { readonly kind: 'disk-forget'; readonly processId: Id }
+  /** All rows will come again: removes these of the column `default`, and what comes goes into new blob files. */
+  | { readonly kind: 'disk-restart'; readonly removals: readonly Uint8Array[] };
 
 export type DiskAnswer =
   /** `moved` is false when the watermark stood elsewhere. */
   | { readonly kind: 'disk-rows'; readonly moved: boolean }
   | { readonly kind: 'disk-settle' }
+  | { readonly kind: 'disk-restart' }
   | { readonly kind: 'disk-forget'; readonly done: boolean };

@@ -255,6 +255,7 @@ async function openSession(
   try {
     const thread = await WriterThread.start({
       handle: database.handle,
+      folder: database.folder,
       headsMax: options.headsMax,
     });
     return { database, thread };

@@ -219,6 +219,20 @@ export function stretchKey({ processId, epoch, nonce }: Omit<Location, 'suffix'>
   return key;
 }
 
+/** The bounds of all stretches of the process that a key of `nodes` belongs to. */
+export function stretchRange(key: Buffer): { gte: Buffer; lt: Buffer } {
+  const processId = key.subarray(0, ID_BYTES);
+  return {
+    gte: Buffer.concat([processId, Buffer.from([2])]),
+    lt: Buffer.concat([processId, Buffer.from([3])]),
+  };
+}
+
+/** A key of `nodes` above all of the process that a key belongs to. */
+export function afterProcess(key: Buffer): Buffer {
+  return Buffer.concat([key.subarray(0, ID_BYTES), Buffer.from([0xff])]);
+}
+
 /** The bounds of all entries of a process. */
 export function entryRange(processId: Id): { gte: Buffer; lt: Buffer } {
   const gte = entryPrefix(processId, 0);

@@ -27,6 +27,7 @@ import {
 } from './keys.js';
 import { NODE_PIECE_BYTES_MAX, NodeRange } from './node-range.js';
 import { decodeHead, decodeNode, decodePlaces, decodeSpawn, type StoredNode } from './rows.js';
+import { StretchedNode } from './stretch.js';
 
 /** Entries of a piece of a range. */
 const PIECE_ENTRIES_MAX = 1000;
@@ -143,22 +144,17 @@ export class RocksdbLogReader implements LogReader {
     const nodes = new NodeRange({ processId, gte, lt, withStretches: !showAnchor, onDamage });
     let left = limit;
     let isFirst = true;
-    try {
-      let next = this.#readNodes(nodes, query, left);
-      for (;;) {
-        const found = await next;
-        if (isFirst && first !== undefined) assertFirst(first, found[0]);
-        isFirst = false;
-        const counting =
-          times === undefined ? found : found.filter((node) => isWithin(times, node));
-        left -= counting.length;
-        const isEnd = nodes.isEnd || left <= 0;
-        if (!isEnd) next = this.#readNodes(nodes, query, left);
-        yield* this.#render(query, counting);
-        if (isEnd) return;
-      }
-    } finally {
-      nodes.close();
+    let next = this.#readNodes(nodes, query, left);
+    for (;;) {
+      const found = await next;
+      if (isFirst && first !== undefined) assertFirst(first, found[0]);
+      isFirst = false;
+      const counting = times === undefined ? found : found.filter((node) => isWithin(times, node));
+      left -= counting.length;
+      const isEnd = nodes.isEnd || left <= 0;
+      if (!isEnd) next = this.#readNodes(nodes, query, left);
+      yield* this.#render(query, counting);
+      if (isEnd) return;
     }
   }
 
@@ -193,24 +189,22 @@ export class RocksdbLogReader implements LogReader {
     let piece: LogEntry[] = [];
     let bytes = 0;
     for (const node of nodes) {
-      const { epoch, nonce, timestamp, json, edge } = node;
       let entry: LogEntry;
       try {
         entry =
-          json === undefined || showAnchor
-            ? await this.#renderer.entry(
-                await this.#engine.database(),
-                { ...node, processId },
-                { showAnchor, isWanted },
-              )
-            : { epoch, nonce, timestamp, node: json, ...(edge && { edge }) };
+          asShown(node, showAnchor) ??
+          (await this.#renderer.entry(
+            await this.#engine.database(),
+            { ...node, processId },
+            { showAnchor, isWanted },
+          ));
       } catch (error) {
         // What stands before a damaged entry can be had all the same.
         if (piece.length > 0) yield piece;
         throw error;
       }
       piece.push(entry);
-      bytes += entry.node.length;
+      bytes += entry.edge === undefined ? entry.node.length : entry.edge.end - entry.edge.begin;
       if (bytes < NODE_PIECE_BYTES_MAX) continue;
       yield piece;
       piece = [];
@@ -218,6 +212,15 @@ export class RocksdbLogReader implements LogReader {
     }
     if (piece.length > 0) yield piece;
   }
+}
+
+/** The entry as pages show it, where that is stored. */
+function asShown(node: StoredNode, showAnchor: boolean): LogEntry | undefined {
+  if (showAnchor) return undefined;
+  // Its JSON is not looked at: only few readers want it, and a page has a thousand.
+  if (node instanceof StretchedNode) return node;
+  const { epoch, nonce, timestamp, json } = node;
+  return json && { epoch, nonce, timestamp, node: json };
 }
 
 function reasonOf(error: unknown): unknown {

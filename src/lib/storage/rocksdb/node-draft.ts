@@ -1,9 +1,16 @@
 import type { Id } from '../../protocol/ids.js';
 import type { BatchPuts } from './batch-puts.js';
+import type { BlobWriter } from './blob-files.js';
 import type { Database } from './database.js';
 import { entryFloor, entryKey, stretchKey } from './keys.js';
 import { decodeNode, encodeNode, encodeStretchedNode, type Placed } from './rows.js';
-import { encodeStretch, firstOfStretch, STRETCH_ENTRIES, type StretchEntry } from './stretch.js';
+import {
+  encodeStretch,
+  encodeStretchRef,
+  firstOfStretch,
+  STRETCH_ENTRIES,
+  type StretchEntry,
+} from './stretch.js';
 
 /** What a batch writes of the entries of one stretch. */
 interface Piece {
@@ -21,18 +28,20 @@ interface Piece {
  *
  * A stretch is made by the entry that is its last, when all of the others are there, each once, with its JSON or too large to have
  * it stored; by then those of earlier batches are read back. What is written into the places of a stretch otherwise takes the
- * stretch away. When what is there cannot be read the entries are written as they are: an old fault must not stop new entries.
+ * stretch away. When what is there cannot be read, or the stretch not be stored, the entries are written as they are: that must not stop new ones.
  */
 export class NodeDraft {
   readonly #database: Database;
   readonly #puts: BatchPuts;
+  readonly #blobs: BlobWriter;
   readonly #pieces = new Map<string, Piece>();
   /** Logs of which this batch removes entries that the database still shows. */
   readonly #forgotten = new Set<Id>();
 
-  constructor(database: Database, puts: BatchPuts) {
+  constructor(database: Database, puts: BatchPuts, blobs: BlobWriter) {
     this.#database = database;
     this.#puts = puts;
+    this.#blobs = blobs;
   }
 
   /** Draws an entry. @param json undefined: it is rendered at each read */
@@ -100,8 +109,20 @@ export class NodeDraft {
     );
     const isWhole = all.every(({ place }, index) => place.nonce === first + index);
     if (all.length !== STRETCH_ENTRIES || !isWhole) return undefined;
-    const value = encodeStretch(all);
+    const value = this.#append(encodeStretch(all));
     return value && { value, entries: all };
+  }
+
+  /** What stands in the database for a stretch; undefined when the file system does not take it. */
+  #append(stretch: Buffer | undefined): Buffer | undefined {
+    if (stretch === undefined) return undefined;
+    try {
+      const [ref] = this.#blobs.append([stretch], { durable: false });
+      return ref && encodeStretchRef(ref);
+    } catch {
+      // Intended, see above.
+      return undefined;
+    }
   }
 
   /**

@@ -22,8 +22,7 @@ export interface NodeRangeBounds {
 }
 
 /**
- * The entries between two keys of one log, piece by piece: from stretches where there are some, else from their own rows. To be
- * closed by those who do not read to the end.
+ * The entries between two keys of one log, piece by piece: from stretches where there are some, else from their own rows.
  */
 export class NodeRange {
   readonly #bounds: NodeRangeBounds;
@@ -64,7 +63,7 @@ export class NodeRange {
         const [next] = stretches;
         if (next !== undefined && !this.#hasRowsBefore(next)) return this.#take(stretches, wanted);
         if (next === undefined) {
-          this.close();
+          this.#ahead = undefined;
           // What was read ahead ends here; what follows is to be looked for from here.
           if (!isNew) continue;
         } else {
@@ -75,12 +74,6 @@ export class NodeRange {
       const nodes = await this.#readRows(await database(), wanted);
       if (nodes.length > 0 || this.#isEnd) return nodes;
     }
-  }
-
-  /** Lets go what it holds of the database. */
-  close(): void {
-    this.#ahead?.close();
-    this.#ahead = undefined;
   }
 
   #mayUseStretches(wanted: number): boolean {
@@ -99,8 +92,8 @@ export class NodeRange {
     const range = { processId: this.#bounds.processId, epoch: this.#epoch, nonce: this.#nonce };
     const open = await database();
     try {
-      this.#ahead ??= new StretchReader(open, { ...range, wanted });
-      return await this.#ahead.next();
+      this.#ahead ??= new StretchReader({ ...range, wanted });
+      return await this.#ahead.next(open);
     } catch (error) {
       this.#areStretchesDamaged = true;
       this.#bounds.onDamage(error);
@@ -144,7 +137,7 @@ export class NodeRange {
     const { processId } = this.#bounds;
     const gapEnd = this.#gapEnd;
     // Rows overtake what was read ahead, unless it begins behind them.
-    if (gapEnd === undefined) this.close();
+    if (gapEnd === undefined) this.#ahead = undefined;
     const end = gapEnd === undefined ? undefined : entryFloor(processId, this.#epoch, gapEnd);
     const isGap = end !== undefined && end.compare(this.#bounds.lt) < 0;
     const rows = await database.readRange('nodes', {
@@ -171,7 +164,7 @@ export class NodeRange {
 
   #end(): void {
     this.#isEnd = true;
-    this.close();
+    this.#ahead = undefined;
   }
 
   #goTo(nonce: number): void {

@@ -1,4 +1,5 @@
 import { invariant } from '../../errors.js';
+import type { StoredEdge } from '../../protocol/edge.js';
 import { idToBytes, type Id } from '../../protocol/ids.js';
 import type { Head } from '../../scheduler/ports.js';
 import {
@@ -115,7 +116,7 @@ export interface StoredNode extends Omit<Placed, 'processId'> {
   /** The node's JSON; undefined when it stands elsewhere, or is rendered from the bundle. */
   readonly json: Buffer | undefined;
   /** From a stretch: the JSON as an edge of a page. */
-  readonly edge?: Buffer;
+  readonly edge?: StoredEdge | undefined;
   /** The JSON was moved into a stretch of entries, which may be gone; the bundle is small. */
   readonly isInStretch: boolean;
 }

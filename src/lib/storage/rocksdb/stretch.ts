@@ -1,6 +1,15 @@
 import { invariant } from '../../errors.js';
-import { EDGE_HEAD, edgeBytes, edgeTail, writeEdge } from '../../protocol/edge.js';
+import { LentBuffer } from '../../lent-buffer.js';
+import {
+  edgeBytes,
+  isEdgeOf,
+  nodeOfEdge,
+  writeEdge,
+  type StoredEdge,
+} from '../../protocol/edge.js';
 import type { Id } from '../../protocol/ids.js';
+import type { LogEntry } from '../../scheduler/ports.js';
+import { BLOB_REF_BYTES, readBlobRef, writeBlobRef, type BlobRef } from './blob-files.js';
 import type { Database } from './database.js';
 import { LONG_BYTES, readLong, stretchKey, writeLong } from './keys.js';
 import type { Placed, StoredNode } from './rows.js';
@@ -25,6 +34,8 @@ export const STRETCH_ENTRIES = 32;
 export const STRETCH_BYTES_MAX = 1024 * 1024;
 
 const VERSION = 1;
+/** In its place in the database, a stretch is a reference to a blob; written by earlier versions it stands there itself. */
+const IS_BLOB = 2;
 const HEAD_BYTES = 1 + 2 * LONG_BYTES;
 /** Suffix, timestamp, end of the edge. */
 const ENTRY_BYTES = 2 * LONG_BYTES + 4;
@@ -78,52 +89,85 @@ export function encodeStretch(entries: readonly StretchEntry[]): Buffer | undefi
   return value;
 }
 
+/** Bytes of a stretch that nobody wants back. */
+export function ownBytes(bytes: Buffer): LentBuffer {
+  return new LentBuffer(bytes, undefined);
+}
+
+/** What stands in the database for a stretch whose bytes are a blob. */
+export function encodeStretchRef(ref: BlobRef): Buffer {
+  const value = Buffer.allocUnsafe(1 + BLOB_REF_BYTES);
+  value[0] = IS_BLOB;
+  writeBlobRef(value, ref, 1);
+  return value;
+}
+
+/** The blob that a stored value stands for; undefined when it is the stretch itself. */
+export function stretchRefOf(value: Buffer): BlobRef | undefined {
+  return value[0] === IS_BLOB && value.length === 1 + BLOB_REF_BYTES
+    ? readBlobRef(value, 1)
+    : undefined;
+}
+
 /**
  * Reads what `encodeStretch` wrote for this place.
  *
  * @throws SuError `invariant` when it is not that
  */
 export function decodeStretch(
-  value: Buffer,
+  lent: LentBuffer,
   { epoch, nonce: first }: { readonly epoch: number; readonly nonce: number },
 ): Stretch {
+  const value = lent.bytes;
   invariant(value.length >= FIXED_BYTES && value[0] === VERSION, 'a stored stretch is cut short');
   const isHere = readLong(value, 1) === epoch && readLong(value, 1 + LONG_BYTES) === first;
   invariant(isHere, 'a stored stretch is of another place');
+  const nodes: StoredNode[] = [];
   let begin = FIXED_BYTES;
-  const nodes = Array.from({ length: STRETCH_ENTRIES }, (_, index) => {
+  for (let index = 0; index < STRETCH_ENTRIES; index += 1) {
     const at = HEAD_BYTES + index * ENTRY_BYTES;
     const end = value.readUInt32BE(at + 2 * LONG_BYTES);
     const nonce = first + index;
     const suffix = readLong(value, at);
     const timestamp = readLong(value, at + LONG_BYTES);
+    const place = { epoch, nonce, suffix, timestamp };
     if (end === begin) {
-      return { epoch, nonce, suffix, timestamp, json: undefined, isInStretch: false };
+      nodes.push({ ...place, json: undefined, isInStretch: false });
+      continue;
     }
-    const json = jsonBetween(value, { begin, end, nonce });
-    const edge = value.subarray(begin, end);
+    const edge = { lent, begin, end };
+    invariant(isEdgeOf(edge, nonce), 'a stored stretch has an edge that is none', place);
+    nodes.push(new StretchedNode(place, edge));
     begin = end;
-    return { epoch, nonce, suffix, timestamp, json, edge, isInStretch: true };
-  });
+  }
   invariant(begin === value.length, 'a stored stretch ends where it says');
   return { first, nodes };
 }
 
-/** The JSON in an edge of which it is checked that it is the one of this nonce. */
-function jsonBetween(
-  value: Buffer,
-  { begin, end, nonce }: { readonly begin: number; readonly end: number; readonly nonce: number },
-): Buffer {
-  const tail = edgeTail(nonce);
-  const jsonBegin = begin + EDGE_HEAD.length;
-  const jsonEnd = end - tail.length;
-  const isEdge =
-    jsonBegin <= jsonEnd &&
-    end <= value.length &&
-    EDGE_HEAD.compare(value, begin, jsonBegin) === 0 &&
-    value.toString('latin1', jsonEnd, end) === tail;
-  invariant(isEdge, 'a stored stretch has an edge that is none', { nonce });
-  return value.subarray(jsonBegin, jsonEnd);
+/** An entry of a stretch, as rows and as pages know it. Its JSON is a view that is only made for those who want it. */
+export class StretchedNode implements StoredNode, LogEntry {
+  readonly epoch: number;
+  readonly nonce: number;
+  readonly suffix: number;
+  readonly timestamp: number;
+  readonly edge: StoredEdge;
+  readonly isInStretch = true;
+
+  constructor(place: Omit<Placed, 'processId'>, edge: StoredEdge) {
+    this.epoch = place.epoch;
+    this.nonce = place.nonce;
+    this.suffix = place.suffix;
+    this.timestamp = place.timestamp;
+    this.edge = edge;
+  }
+
+  get json(): Buffer {
+    return nodeOfEdge(this.edge, this.nonce);
+  }
+
+  get node(): Buffer {
+    return this.json;
+  }
 }
 
 interface NodeOfLog extends StoredNode {
@@ -147,7 +191,7 @@ export function withStretched(
   const stretches = new Map<string, Stretch>();
   for (const [index, [name, place]] of [...places].entries()) {
     const value = values[index];
-    const stretch = value && readableStretch(value, place);
+    const stretch = value && readableStretch(database, value, place);
     if (stretch !== undefined) stretches.set(name, stretch);
   }
   return nodes.map((node) => {
@@ -160,9 +204,15 @@ export function withStretched(
 }
 
 /** The stretch of an entry's place; undefined when it is damaged, as its readers find too. */
-function readableStretch(value: Buffer, { epoch, nonce }: NodeOfLog): Stretch | undefined {
+function readableStretch(
+  database: Database,
+  value: Buffer,
+  { epoch, nonce }: NodeOfLog,
+): Stretch | undefined {
   try {
-    return decodeStretch(value, { epoch, nonce: firstOfStretch(nonce) });
+    const ref = stretchRefOf(value);
+    const stretch = ref === undefined ? value : database.readBlob(ref);
+    return decodeStretch(ownBytes(stretch), { epoch, nonce: firstOfStretch(nonce) });
   } catch {
     return undefined;
   }

@@ -13,10 +13,11 @@ const port = parentPort;
 invariant(port !== null, 'the writer runs in a worker thread');
 
 const answer = (message: FromWriter): void => port.postMessage(message);
-const { handle, headsMax } = workerData as WriterData;
+const { handle, folder, headsMax } = workerData as WriterData;
 
 async function handleMessage(writer: BatchWriter, message: ToWriter): Promise<void> {
   if (message.type === 'stop') {
+    writer.close();
     port?.close();
     return;
   }
@@ -30,7 +31,7 @@ async function handleMessage(writer: BatchWriter, message: ToWriter): Promise<vo
 
 async function start(): Promise<void> {
   try {
-    const writer = new BatchWriter(await Database.attach(handle), headsMax);
+    const writer = new BatchWriter(await Database.attach(handle, folder), headsMax);
     port?.on('message', (message: ToWriter) => void handleMessage(writer, message));
     answer({ type: 'ready' });
   } catch (error) {

@@ -1,0 +1,170 @@
+import { expect } from 'chai';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  BLOB_REF_BYTES,
+  BlobReader,
+  BlobWriter,
+  encodeBlobRef,
+  readBlobRef,
+  removeBlobs,
+  type BlobRef,
+} from '../../../src/lib/storage/rocksdb/blob-files.js';
+
+const blobOf = (index: number): Buffer => Buffer.alloc(1 + ((index * 7919) % 5000), index % 256);
+
+describe('blob files', () => {
+  let folder: string;
+  let writer: BlobWriter;
+  let reader: BlobReader;
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'su-blobs-'));
+    writer = new BlobWriter(folder);
+    reader = new BlobReader(folder);
+  });
+
+  afterEach(() => {
+    writer.close();
+    reader.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  const append = (count: number, durable = false): readonly BlobRef[] =>
+    writer.append(
+      Array.from({ length: count }, (_, index) => blobOf(index)),
+      { durable },
+    );
+  const read = async (refs: readonly BlobRef[]): Promise<readonly Buffer[]> =>
+    (await reader.read(refs)).map(({ bytes }) => Buffer.from(bytes));
+  const failureOf = async (refs: readonly BlobRef[]): Promise<string> =>
+    reader.read(refs).then(
+      () => 'no failure',
+      (error: unknown) => String(error),
+    );
+
+  it('give back what was appended, in whatever order', async () => {
+    const refs = append(600);
+    expect(await read(refs)).to.deep.equal(refs.map((_, index) => blobOf(index)));
+    const some = [5, 3, 4, 300, 301, 302, 3];
+    expect(await read(some.map((index) => refs[index] as BlobRef))).to.deep.equal(some.map(blobOf));
+    expect(reader.readSync(refs[77] as BlobRef)).to.deep.equal(blobOf(77));
+    expect(await read([])).to.deep.equal([]);
+  });
+
+  it('have references of a fixed length', () => {
+    const ref = { file: 4_000_000_000, offset: 2 ** 40, length: 77, checksum: 0xffff_ffff };
+    const value = encodeBlobRef(ref);
+    expect(value).to.have.lengthOf(BLOB_REF_BYTES);
+    expect(readBlobRef(value, 0)).to.deep.equal(ref);
+  });
+
+  it('go on in the last file, also by another writer, and in a new one when that is full', async () => {
+    const small = (): BlobWriter => new BlobWriter(folder, { fileBytesMax: 100_000 });
+    const refs: BlobRef[] = [];
+    let used = small();
+    for (let round = 0; round < 12; round += 1) {
+      refs.push(...used.append([Buffer.alloc(30_000, round)], { durable: round % 2 === 0 }));
+      if (round % 3 !== 1) continue;
+      used.flush();
+      used.close();
+      used = small();
+    }
+    used.close();
+    expect(refs.map(({ file }) => file)).to.deep.equal([1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
+    const blobs = await read(refs);
+    expect(blobs.every((blob, round) => blob.equals(Buffer.alloc(30_000, round)))).to.equal(true);
+  });
+
+  it('are made when they are needed, and removed with their database', () => {
+    expect(append(0)).to.deep.equal([]);
+    expect(readdirSync(folder)).to.deep.equal([]);
+    append(1);
+    expect(readdirSync(join(folder, 'blobs'))).to.deep.equal(['00000001.blob']);
+    removeBlobs(folder);
+    removeBlobs(folder);
+    expect(readdirSync(folder)).to.deep.equal([]);
+  });
+
+  it('tell what is cut short, overwritten or gone, and give the rest', async () => {
+    const refs = append(100);
+    writer.close();
+    const path = join(folder, 'blobs', '00000001.blob');
+    const last = refs.at(-1) as BlobRef;
+    truncateSync(path, statSync(path).size - 1);
+    expect(await failureOf([last])).to.match(/at \d+ of 00000001\.blob is cut short/);
+    expect(() => reader.readSync(last)).to.throw('is cut short');
+    const whole = refs.slice(0, -1);
+    expect(await read(whole)).to.have.lengthOf(99);
+    const changed = refs[50] as BlobRef;
+    writeFileSync(path, Buffer.from([1]), { flag: 'r+' });
+    expect(await failureOf([refs[0] as BlobRef])).to.contain('its checksum differs');
+    expect(await failureOf([{ ...changed, offset: changed.offset + 1 }])).to.contain('checksum');
+    expect(await failureOf([{ ...changed, file: 9 }])).to.contain('ENOENT');
+    expect(await read(refs.slice(1, -1))).to.have.lengthOf(98);
+  });
+
+  it('are read to the end by those who began before the reader was closed', async () => {
+    const refs = append(200);
+    const reading = read(refs);
+    reader.close();
+    expect(await reading).to.have.lengthOf(200);
+    expect(await failureOf(refs)).to.contain('the store is closed');
+  });
+
+  it('are more than may be open at one time', async () => {
+    const used = new BlobWriter(folder, { fileBytesMax: 1 });
+    const refs = Array.from(
+      { length: 150 },
+      (_, index) => used.append([blobOf(index)], { durable: false })[0] as BlobRef,
+    );
+    used.close();
+    expect(refs.at(-1)?.file).to.equal(150);
+    const turns = Array.from({ length: 5 }, () => read(refs.toReversed()));
+    for (const blobs of await Promise.all(turns)) {
+      expect(blobs).to.deep.equal(refs.map((_, index) => blobOf(index)).toReversed());
+    }
+    if (existsSync('/proc/self/fd')) {
+      expect(readdirSync('/proc/self/fd').length).to.be.lessThan(150);
+    }
+  });
+
+  it('lose nothing that was appended before an append that failed', async () => {
+    const program = `
+      import { BlobWriter, encodeBlobRef } from ${JSON.stringify(
+        new URL('../../../src/lib/storage/rocksdb/blob-files.ts', import.meta.url).href,
+      )};
+      process.on('SIGXFSZ', () => {});
+      const writer = new BlobWriter(${JSON.stringify(folder)});
+      const refs = [];
+      let failures = 0;
+      for (let index = 0; index < 40; index += 1) {
+        try {
+          const blobs = [Buffer.alloc(30_000, index), Buffer.alloc(index % 2 === 0 ? 100 : 200_000, index)];
+          refs.push(...writer.append(blobs, { durable: true }));
+        } catch { failures += 1; }
+      }
+      writer.flush();
+      console.log(JSON.stringify({ failures, refs: refs.map((ref) => encodeBlobRef(ref).toString('hex')) }));
+    `;
+    const shell = 'ulimit -f 2000; exec "$@"';
+    const node = [process.execPath, '--import', 'tsx', '--input-type=module', '-e', program];
+    const { stdout, stderr } = spawnSync('sh', ['-c', shell, 'sh', ...node], { encoding: 'utf8' });
+    expect(stderr).to.equal('');
+    const { failures, refs } = JSON.parse(stdout) as { failures: number; refs: string[] };
+    expect(failures).to.be.greaterThan(5);
+    expect(refs.length).to.be.greaterThan(5);
+    const places = refs.map((ref) => readBlobRef(Buffer.from(ref, 'hex'), 0));
+    expect(await read(places)).to.have.lengthOf(refs.length);
+  });
+});
