@@ -40,11 +40,8 @@ describe('blob files', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const append = (count: number, durable = false): readonly BlobRef[] =>
-    writer.append(
-      Array.from({ length: count }, (_, index) => blobOf(index)),
-      { durable },
-    );
+  const append = (count: number): readonly BlobRef[] =>
+    Array.from({ length: count }, (_, index) => writer.append(blobOf(index)));
   const read = async (refs: readonly BlobRef[]): Promise<readonly Buffer[]> =>
     (await reader.read(refs)).map(({ bytes }) => Buffer.from(bytes));
   const failureOf = async (refs: readonly BlobRef[]): Promise<string> =>
@@ -53,7 +50,16 @@ describe('blob files', () => {
       (error: unknown) => String(error),
     );
 
-  it('give back what was appended, in whatever order', async () => {
+  for (const how of ['at once', 'on the thread pool']) {
+    it(`give back what was appended ${how}, in whatever order`, async () => {
+      const blobs = Array.from({ length: 600 }, (_, index) => blobOf(index));
+      const refs = how === 'at once' ? append(600) : writer.beginAppend(blobs);
+      await writer.flush();
+      expect(await read(refs)).to.deep.equal(blobs);
+    });
+  }
+
+  it('are read one by one, and together', async () => {
     const refs = append(600);
     expect(await read(refs)).to.deep.equal(refs.map((_, index) => blobOf(index)));
     const some = [5, 3, 4, 300, 301, 302, 3];
@@ -74,20 +80,23 @@ describe('blob files', () => {
     const refs: BlobRef[] = [];
     let used = small();
     for (let round = 0; round < 12; round += 1) {
-      refs.push(...used.append([Buffer.alloc(30_000, round)], { durable: round % 2 === 0 }));
+      const blob = Buffer.alloc(30_000, round);
+      refs.push(...(round % 2 === 0 ? used.beginAppend([blob]) : [used.append(blob)]));
       if (round % 3 !== 1) continue;
-      used.flush();
+      const flushed = used.flush();
       used.close();
+      await flushed;
       used = small();
     }
     used.close();
+    await used.flush();
     expect(refs.map(({ file }) => file)).to.deep.equal([1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
     const blobs = await read(refs);
     expect(blobs.every((blob, round) => blob.equals(Buffer.alloc(30_000, round)))).to.equal(true);
   });
 
   it('are made when they are needed, and removed with their database', () => {
-    expect(append(0)).to.deep.equal([]);
+    expect(writer.beginAppend([])).to.deep.equal([]);
     expect(readdirSync(folder)).to.deep.equal([]);
     append(1);
     expect(readdirSync(join(folder, 'blobs'))).to.deep.equal(['00000001.blob']);
@@ -124,10 +133,7 @@ describe('blob files', () => {
 
   it('are more than may be open at one time', async () => {
     const used = new BlobWriter(folder, { fileBytesMax: 1 });
-    const refs = Array.from(
-      { length: 150 },
-      (_, index) => used.append([blobOf(index)], { durable: false })[0] as BlobRef,
-    );
+    const refs = Array.from({ length: 150 }, (_, index) => used.append(blobOf(index)));
     used.close();
     expect(refs.at(-1)?.file).to.equal(150);
     const turns = Array.from({ length: 5 }, () => read(refs.toReversed()));
@@ -151,10 +157,11 @@ describe('blob files', () => {
       for (let index = 0; index < 40; index += 1) {
         try {
           const blobs = [Buffer.alloc(30_000, index), Buffer.alloc(index % 2 === 0 ? 100 : 200_000, index)];
-          refs.push(...writer.append(blobs, { durable: true }));
+          const appended = index % 3 === 0 ? [writer.append(blobs[1])] : writer.beginAppend(blobs);
+          await writer.flush();
+          refs.push(...appended);
         } catch { failures += 1; }
       }
-      writer.flush();
       console.log(JSON.stringify({ failures, refs: refs.map((ref) => encodeBlobRef(ref).toString('hex')) }));
     `;
     const shell = 'ulimit -f 2000; exec "$@"';

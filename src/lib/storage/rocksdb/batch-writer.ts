@@ -106,7 +106,7 @@ export class BatchWriter {
       return answers;
     }
     puts.put('default', COUNTERS_KEY, encodeCounters(outbox.counters));
-    this.#blobs.flush();
+    await this.#blobs.flush();
     // THE commit point of the embedded store.
     await puts.write({ sync: draft.sync });
     this.#counters = outbox.counters;

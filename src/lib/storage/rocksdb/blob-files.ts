@@ -1,7 +1,7 @@
 import {
   closeSync,
   constants,
-  fdatasyncSync,
+  fdatasync,
   fstatSync,
   fsyncSync,
   mkdirSync,
@@ -12,7 +12,7 @@ import {
   rmSync,
   statSync,
   writeSync,
-  writevSync,
+  writev,
 } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -25,10 +25,10 @@ import { BufferPool, type LentBuffer } from '../../lent-buffer.js';
  * give it out as a copy in an object of its own. A blob is appended to a file, and the database keeps a reference to it.
  *
  * Promises:
- * - the operating system has a blob before its reference is written, so a program that is killed loses none. The disk has those
- *   that are durable after `flush`; of the others a machine that stops may lose some, so they are of what can be made anew;
+ * - the operating system has a blob before its reference is written, so a program that is killed loses none. The disk has what
+ *   was flushed; of the rest a machine that stops may lose some, so that is of what can be made anew;
  * - what is read is what was written, or it is a failure: a reference has the checksum of its blob;
- * - a failed append leaves nothing behind that a reference names: the next one begins where it began;
+ * - a failed append leaves nothing behind that a reference names;
  * - one thread appends, any number of threads read, each with at most FILES_OPEN files open.
  */
 
@@ -104,14 +104,20 @@ interface AppendedFile {
   readonly fd: number;
   /** Where the next blob begins. */
   end: number;
+  /** Writes on the thread pool that have not ended. */
+  writes: number;
+  isClosed: boolean;
 }
+
+const writeFrom = promisify(writev);
+const flushFile = promisify(fdatasync);
 
 /** The end that appends: in the thread that writes the database, once. */
 export class BlobWriter {
   readonly #folder: string;
   readonly #fileBytesMax: number;
   #file: AppendedFile | undefined;
-  #mustFlush = false;
+  #pending: Promise<void>[] = [];
 
   /**
    * @param databaseFolder in which nothing is made before the first append
@@ -123,38 +129,52 @@ export class BlobWriter {
   }
 
   /**
-   * Appends blobs, one behind the other; blocks this thread until the operating system has them.
+   * Appends a blob; blocks this thread until the operating system has it, which need not be the disk.
    *
-   * @param options.durable true: `flush` waits for them
+   * @throws whatever the file system says
+   */
+  append(blob: Uint8Array): BlobRef {
+    const file = this.#fileWithRoom();
+    const ref = refOf(blob, file);
+    for (let done = 0; done < blob.length;) {
+      done += writeSync(file.fd, blob, done, blob.length - done, ref.offset + done);
+    }
+    file.end += blob.length;
+    return ref;
+  }
+
+  /**
+   * Begins to append blobs, one behind the other, on the thread pool: `flush` must be awaited before anything names them, and they
+   * must not be changed until then.
+   *
    * @returns their references, in order
    * @throws whatever the file system says
    */
-  append(blobs: readonly Uint8Array[], options: { readonly durable: boolean }): readonly BlobRef[] {
+  beginAppend(blobs: readonly Uint8Array[]): readonly BlobRef[] {
     if (blobs.length === 0) return [];
     const file = this.#fileWithRoom();
-    let end = file.end;
+    const begin = file.end;
     const refs = blobs.map((blob) => {
-      const offset = end;
-      end += blob.length;
-      return { file: file.number, offset, length: blob.length, checksum: crc32(blob) };
+      const ref = refOf(blob, file);
+      file.end += blob.length;
+      return ref;
     });
-    this.#mustFlush ||= options.durable;
-    let offset = file.end;
-    for (let at = 0; at < blobs.length; at += BLOBS_A_CALL) {
-      offset += writeAll(file.fd, blobs.slice(at, at + BLOBS_A_CALL), offset);
-    }
-    file.end = end;
+    const written = this.#write(file, blobs, begin);
+    // Whoever flushes gets the failure.
+    written.catch(() => undefined);
+    this.#pending.push(written);
     return refs;
   }
 
   /**
-   * Blocks this thread until the disk has every durable blob.
+   * Resolves when the disk has everything that `beginAppend` was given.
    *
    * @throws whatever the file system says
    */
-  flush(): void {
-    if (this.#file !== undefined && this.#mustFlush) fdatasyncSync(this.#file.fd);
-    this.#mustFlush = false;
+  async flush(): Promise<void> {
+    const pending = this.#pending;
+    this.#pending = [];
+    await Promise.all(pending);
   }
 
   /**
@@ -167,9 +187,31 @@ export class BlobWriter {
     if (last !== undefined) this.#beginFile(last);
   }
 
+  /** Closes the file, once what was begun has ended. */
   close(): void {
-    if (this.#file !== undefined) closeSync(this.#file.fd);
+    if (this.#file !== undefined) closeFile(this.#file);
     this.#file = undefined;
+  }
+
+  async #write(file: AppendedFile, blobs: readonly Uint8Array[], begin: number): Promise<void> {
+    file.writes += 1;
+    try {
+      let offset = begin;
+      for (let at = 0; at < blobs.length; at += BLOBS_A_CALL) {
+        const parts = blobs.slice(at, at + BLOBS_A_CALL);
+        const size = parts.reduce((sum, { length }) => sum + length, 0);
+        const { bytesWritten } = await writeFrom(file.fd, parts, offset);
+        offset += bytesWritten;
+        // The system takes a part when there is no room for the rest, and says why when it is asked once more.
+        if (bytesWritten < size)
+          writeRest(file.fd, Buffer.concat(parts).subarray(bytesWritten), offset);
+        offset += size - bytesWritten;
+      }
+      await flushFile(file.fd);
+    } finally {
+      file.writes -= 1;
+      if (file.isClosed && file.writes === 0) closeSync(file.fd);
+    }
   }
 
   #fileWithRoom(): AppendedFile {
@@ -179,10 +221,9 @@ export class BlobWriter {
   }
 
   #beginFile(last: AppendedFile | undefined): AppendedFile {
-    this.#file = last;
-    this.flush();
-    this.close();
+    this.#file = undefined;
     if (last === undefined) mkdirSync(this.#folder, { recursive: true });
+    else closeFile(last);
     this.#file = this.#openFile((last?.number ?? 0) + 1);
     // A new name is durable only once its folder is flushed.
     const folder = openSync(this.#folder, 'r');
@@ -201,21 +242,23 @@ export class BlobWriter {
 
   #openFile(number: number): AppendedFile {
     const fd = openSync(pathOf(this.#folder, number), constants.O_WRONLY | constants.O_CREAT);
-    return { number, fd, end: fstatSync(fd).size };
+    return { number, fd, end: fstatSync(fd).size, writes: 0, isClosed: false };
   }
 }
 
-/** Writes everything to a place; returns how many bytes it was. */
-function writeAll(fd: number, parts: readonly Uint8Array[], offset: number): number {
-  const size = parts.reduce((sum, { length }) => sum + length, 0);
-  let done = writevSync(fd, parts, offset);
-  if (done === size) return size;
-  // What the system takes only a part of is what is too large, or more than the disk has room for: then the next call says so.
-  const rest = Buffer.concat(parts).subarray(done);
-  for (let at = 0; at < rest.length; at += done) {
-    done = writeSync(fd, rest, at, rest.length - at, offset + size - rest.length + at);
+function refOf(blob: Uint8Array, { number, end }: AppendedFile): BlobRef {
+  return { file: number, offset: end, length: blob.length, checksum: crc32(blob) };
+}
+
+function closeFile(file: AppendedFile): void {
+  file.isClosed = true;
+  if (file.writes === 0) closeSync(file.fd);
+}
+
+function writeRest(fd: number, rest: Buffer, offset: number): void {
+  for (let done = 0; done < rest.length;) {
+    done += writeSync(fd, rest, done, rest.length - done, offset + done);
   }
-  return size;
 }
 
 interface ReadFile {

@@ -161,10 +161,7 @@ export class DiskDraft {
       for (const { key, bundle } of bundles) this.#puts.put('bundles', key, bundle);
       return;
     }
-    const refs = this.#blobs.append(
-      bundles.map(({ bundle }) => bundle),
-      { durable: true },
-    );
+    const refs = this.#blobs.beginAppend(bundles.map(({ bundle }) => bundle));
     for (const [index, { key }] of bundles.entries()) {
       const ref = refs[index];
       invariant(ref !== undefined, 'each blob has a reference');

@@ -117,8 +117,7 @@ export class NodeDraft {
   #append(stretch: Buffer | undefined): Buffer | undefined {
     if (stretch === undefined) return undefined;
     try {
-      const [ref] = this.#blobs.append([stretch], { durable: false });
-      return ref && encodeStretchRef(ref);
+      return encodeStretchRef(this.#blobs.append(stretch));
     } catch {
       // Intended, see above.
       return undefined;
