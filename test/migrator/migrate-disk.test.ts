@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
 import { isSuError, SuError } from '../../src/lib/errors.js';
@@ -83,6 +83,27 @@ describe('a migration from the database to the disk', function () {
     await disk.close();
     await expectComplete();
     expect(await disk.migrate('0', { verify: true })).to.include({ rowsCopied: 0 });
+  });
+
+  it('says what of its blob files is damaged, removes it when told, and with --restart copies it again', async () => {
+    await disk.migrate('0');
+    await disk.close();
+    const path = join(disk.folder, 'db', 'blobs', '00000001.blob');
+    const bytes = await readFile(path);
+    for (let at = 100; at < bytes.length; at += 997) bytes[at] = 0x5a;
+    await writeFile(path, bytes);
+    expect(await codeOf(disk.migrate('0', { verify: true }))).to.match(
+      /^refused-by-store: \d{3,} of 3000 rows are not on the disk.*has no bundle on the disk.*--restart/,
+    );
+    const [row] = await database.query<{ process_id: Id }>(
+      'select process_id from messages limit 1',
+    );
+    const { copy } = await disk.open();
+    await copy.forget(row?.process_id as Id);
+    expect(await copy.findWatermark(row?.process_id as Id)).to.equal(undefined);
+    const summary = await disk.migrate('0', { restart: true, verify: true });
+    expect(summary).to.include({ rowsCopied: ROWS, rowsVerified: ROWS });
+    await expectComplete();
   });
 
   it('takes ranges in any order: they neither overlap nor leave a row out', async () => {

@@ -13,13 +13,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   BLOB_REF_BYTES,
-  BlobReader,
-  BlobWriter,
   encodeBlobRef,
   readBlobRef,
   removeBlobs,
   type BlobRef,
 } from '../../../src/lib/storage/rocksdb/blob-files.js';
+import { BlobReader } from '../../../src/lib/storage/rocksdb/blob-reader.js';
+import { BlobWriter } from '../../../src/lib/storage/rocksdb/blob-writer.js';
 
 const blobOf = (index: number): Buffer => Buffer.alloc(1 + ((index * 7919) % 5000), index % 256);
 
@@ -34,8 +34,8 @@ describe('blob files', () => {
     reader = new BlobReader(folder);
   });
 
-  afterEach(() => {
-    writer.close();
+  afterEach(async () => {
+    await writer.close();
     reader.close();
     rmSync(folder, { recursive: true, force: true });
   });
@@ -83,13 +83,10 @@ describe('blob files', () => {
       const blob = Buffer.alloc(30_000, round);
       refs.push(...(round % 2 === 0 ? used.beginAppend([blob]) : [used.append(blob)]));
       if (round % 3 !== 1) continue;
-      const flushed = used.flush();
-      used.close();
-      await flushed;
+      await used.close();
       used = small();
     }
-    used.close();
-    await used.flush();
+    await used.close();
     expect(refs.map(({ file }) => file)).to.deep.equal([1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
     const blobs = await read(refs);
     expect(blobs.every((blob, round) => blob.equals(Buffer.alloc(30_000, round)))).to.equal(true);
@@ -107,7 +104,7 @@ describe('blob files', () => {
 
   it('tell what is cut short, overwritten or gone, and give the rest', async () => {
     const refs = append(100);
-    writer.close();
+    await writer.close();
     const path = join(folder, 'blobs', '00000001.blob');
     const last = refs.at(-1) as BlobRef;
     truncateSync(path, statSync(path).size - 1);
@@ -134,7 +131,7 @@ describe('blob files', () => {
   it('are more than may be open at one time', async () => {
     const used = new BlobWriter(folder, { fileBytesMax: 1 });
     const refs = Array.from({ length: 150 }, (_, index) => used.append(blobOf(index)));
-    used.close();
+    await used.close();
     expect(refs.at(-1)?.file).to.equal(150);
     const turns = Array.from({ length: 5 }, () => read(refs.toReversed()));
     for (const blobs of await Promise.all(turns)) {
@@ -146,10 +143,11 @@ describe('blob files', () => {
   });
 
   it('lose nothing that was appended before an append that failed', async () => {
+    const sourceOf = (name: string): string =>
+      JSON.stringify(new URL(`../../../src/lib/storage/rocksdb/${name}`, import.meta.url).href);
     const program = `
-      import { BlobWriter, encodeBlobRef } from ${JSON.stringify(
-        new URL('../../../src/lib/storage/rocksdb/blob-files.ts', import.meta.url).href,
-      )};
+      import { encodeBlobRef } from ${sourceOf('blob-files.ts')};
+      import { BlobWriter } from ${sourceOf('blob-writer.ts')};
       process.on('SIGXFSZ', () => {});
       const writer = new BlobWriter(${JSON.stringify(folder)});
       const refs = [];

@@ -6,7 +6,7 @@ import { parseMessageBundle } from '../../../src/lib/protocol/bundle.js';
 import type { Id } from '../../../src/lib/protocol/ids.js';
 import { renderNode } from '../../../src/lib/protocol/wire.js';
 import type { LogEntry, RangeQuery } from '../../../src/lib/scheduler/ports.js';
-import { BlobWriter } from '../../../src/lib/storage/rocksdb/blob-files.js';
+import { BlobWriter } from '../../../src/lib/storage/rocksdb/blob-writer.js';
 import { BatchPuts } from '../../../src/lib/storage/rocksdb/batch-puts.js';
 import { Database } from '../../../src/lib/storage/rocksdb/database.js';
 import {
@@ -58,7 +58,7 @@ class Entries {
   }
 
   async close(): Promise<void> {
-    this.blobs.close();
+    await this.blobs.close();
     await this.database.close();
     await rm(this.#folder, { recursive: true, force: true });
   }

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Id } from '../../protocol/ids.js';
 import type { Head, ReceiptQuery } from '../../scheduler/ports.js';
 import { BatchPuts } from './batch-puts.js';
-import { BlobWriter } from './blob-files.js';
+import { BlobWriter } from './blob-writer.js';
 import { drawSeals } from './bundle-sealer.js';
 import { drawCopy } from './copy-draft.js';
 import type { Database } from './database.js';
@@ -114,9 +114,9 @@ export class BatchWriter {
     return answers;
   }
 
-  /** To be called once nothing is being written. */
-  close(): void {
-    this.#blobs.close();
+  /** To be called once nothing is being written; what a failed write has begun ends first. */
+  close(): Promise<void> {
+    return this.#blobs.close();
   }
 
   #draw(draft: Draft, request: WriteRequest): WriteAnswer {

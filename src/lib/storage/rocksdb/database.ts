@@ -11,13 +11,14 @@ import { SuError } from '../../errors.js';
 import type { LentBuffer } from '../../lent-buffer.js';
 import {
   BLOB_REF_BYTES,
-  BlobReader,
   fullBlobFiles,
   readBlobRef,
   removeBlobFiles,
   removeBlobs,
   type BlobRef,
 } from './blob-files.js';
+import { BlobReader } from './blob-reader.js';
+import { toOpenError, toReadError } from './database-errors.js';
 import { COLUMN_NAMES, type ColumnName } from './keys.js';
 
 const MIB = 1024 * 1024;
@@ -140,6 +141,26 @@ export class Database {
       return column === 'bundles' ? values.map((value) => value && this.#bundleOf(value)) : values;
     } catch (cause) {
       throw toReadError(cause);
+    }
+  }
+
+  /**
+   * Reads bundles as `readMany` does, for those who go on without what cannot be read.
+   *
+   * @returns in the order of the keys, undefined also for those that are damaged
+   */
+  readReadable(keys: readonly Uint8Array[]): readonly (Buffer | undefined)[] {
+    try {
+      return this.readMany('bundles', keys);
+    } catch {
+      return keys.map((key) => {
+        try {
+          return this.read('bundles', key);
+        } catch {
+          // Intended, see above.
+          return undefined;
+        }
+      });
     }
   }
 
@@ -326,47 +347,4 @@ export class Database {
       throw new SuError('store-unavailable', 'the store is closed', { retryAfterSeconds: 1 });
     }
   }
-}
-
-/** An error of a read as the ports promise it; a SuError stays what it is. */
-export function toReadError(cause: unknown): SuError {
-  if (cause instanceof SuError) return cause;
-  return new SuError('store-unavailable', 'the store could not be read', {
-    cause,
-    details: { reason: describeCause(cause) },
-    retryAfterSeconds: 1,
-  });
-}
-
-/** The innermost message of an error: abstract-level wraps what RocksDB says. */
-export function describeCause(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause === undefined ? error.message : describeCause(error.cause);
-}
-
-/** The innermost `code` of an error. */
-export function codeOf(error: unknown): string | undefined {
-  if (!(error instanceof Error)) return undefined;
-  const inner = codeOf(error.cause);
-  if (inner !== undefined) return inner;
-  return 'code' in error && typeof error.code === 'string' ? error.code : undefined;
-}
-
-function toOpenError(folder: string, cause: unknown): SuError {
-  const details = { folder, reason: describeCause(cause) };
-  if (codeOf(cause) === 'LEVEL_LOCKED') {
-    return new SuError(
-      'folder-in-use',
-      `another program has the store ${folder} open: stop it first, or give this one a folder of its own`,
-      { cause, details },
-    );
-  }
-  return new SuError(
-    'folder-refused',
-    `RocksDB cannot open the store ${folder}: ${details.reason}`,
-    {
-      cause,
-      details,
-    },
-  );
 }

@@ -98,7 +98,7 @@ class RocksdbDiskCopy implements DiskCopy {
   }
 
   prepareRows(): PreparedRows {
-    return new PackedRows(this.#packBytes);
+    return new PackedRows(this.#engine.memory(this.#packBytes));
   }
 
   async writeRows(prepared: PreparedRows, span: RowSpan): Promise<void> {
@@ -169,7 +169,7 @@ class RocksdbDiskCopy implements DiskCopy {
         return value && { ...decodeNode(value), processId };
       }),
     );
-    const bundles = database.readMany('bundles', keys);
+    const bundles = database.readReadable(keys);
     return rows.flatMap((row, index) => {
       const fault = compareStoredRow(row, { node: nodes[index], bundle: bundles[index] });
       return fault === undefined ? [] : [fault];

@@ -32,10 +32,7 @@ export function forgetLog(database: Database, puts: BatchPuts, processId: Id): b
   puts.remove('default', watermarkKey(processId));
   puts.remove('default', headKey(processId));
   const rows = database.readFew('nodes', { ...entryRange(processId), limit: ENTRIES_A_BATCH });
-  const bundles = database.readMany(
-    'bundles',
-    rows.map(([key]) => key),
-  );
+  const bundles = database.readReadable(rows.map(([key]) => key));
   rows.forEach(([key, value], index) => {
     const { timestamp, suffix } = decodeNode(value);
     const place = { processId, ...placeOfEntryKey(key), suffix };

@@ -41,9 +41,9 @@ export function readPacked(
 export class PackedRows implements PreparedRows {
   readonly #pack: Pack;
 
-  /** @param bytes what they will take, as far as it is known */
-  constructor(bytes: number) {
-    this.#pack = new Pack(bytes);
+  /** @param memory as much as they will take, as far as it is known */
+  constructor(memory: ArrayBuffer) {
+    this.#pack = new Pack(memory);
   }
 
   add(row: StoredMessage): void {
@@ -63,8 +63,8 @@ class Pack implements RowPuts {
   #bytes: Buffer<ArrayBuffer>;
   #size = 0;
 
-  constructor(bytes: number) {
-    this.#bytes = Buffer.allocUnsafeSlow(bytes);
+  constructor(memory: ArrayBuffer) {
+    this.#bytes = Buffer.from(memory);
   }
 
   put(column: ColumnName, key: Uint8Array, value: Uint8Array): void {

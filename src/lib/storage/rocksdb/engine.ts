@@ -1,7 +1,8 @@
 import { performance } from 'node:perf_hooks';
 import { invariant, SuError } from '../../errors.js';
 import { markReady, prepareDataFolder, type DataFolder, type FolderUse } from './data-folder.js';
-import { Database, describeCause } from './database.js';
+import { Database } from './database.js';
+import { describeCause } from './database-errors.js';
 import { WriterThread } from './writer-thread.js';
 import type { WriteAnswer, WriteRequest } from './write-request.js';
 
@@ -23,6 +24,8 @@ export interface EngineOptions {
 
 /** How long a database that could not be opened again is left alone, ms. */
 const REOPEN_PAUSE_MS = 1000;
+/** Buffers of packed rows that wait to be used again: a migration has as many batches under way. */
+const SPARE_MAX = 3;
 /** A group of requests stops growing with the one that takes its bytes over this. */
 const GROUP_BYTES_MAX = 32 * 1024 * 1024;
 
@@ -59,6 +62,7 @@ export class Engine {
   #reopenFailure: string | undefined;
   #state: State;
   #queue: Queued[] = [];
+  #spare: readonly ArrayBuffer[] = [];
   #draining: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -88,6 +92,13 @@ export class Engine {
   /** For those who read and have something to tell the operator. */
   get log(): StoreLog {
     return this.#options.log;
+  }
+
+  /** Memory of at least so many bytes for packed rows: some that came back from the writer, or new. */
+  memory(bytes: number): ArrayBuffer {
+    const found = this.#spare.find(({ byteLength }) => byteLength >= bytes);
+    this.#spare = this.#spare.filter((one) => one !== found);
+    return found ?? new ArrayBuffer(bytes);
   }
 
   /** Calls back each time the database was opened again, before anything reads it. */
@@ -163,10 +174,12 @@ export class Engine {
     const session = await this.#session();
     const payloads = group.flatMap(({ payload }) => (payload === undefined ? [] : [payload]));
     try {
-      return await session.thread.write(
+      const { answers, memory } = await session.thread.write(
         group.map(({ request }) => request),
         payloads,
       );
+      this.#spare = [...memory, ...this.#spare].slice(0, SPARE_MAX);
+      return answers;
     } catch (error) {
       this.#options.log.error(
         { event: 'store-write-failed', err: error, folder: this.#folder.path },

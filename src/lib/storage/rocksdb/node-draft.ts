@@ -1,6 +1,6 @@
 import type { Id } from '../../protocol/ids.js';
 import type { BatchPuts } from './batch-puts.js';
-import type { BlobWriter } from './blob-files.js';
+import type { BlobWriter } from './blob-writer.js';
 import type { Database } from './database.js';
 import { entryFloor, entryKey, stretchKey } from './keys.js';
 import { decodeNode, encodeNode, encodeStretchedNode, type Placed } from './rows.js';

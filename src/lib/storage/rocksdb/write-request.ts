@@ -142,7 +142,12 @@ export type ToWriter =
 
 export type FromWriter =
   | { readonly type: 'ready' }
-  | { readonly type: 'written'; readonly answers: readonly WriteAnswer[] }
+  /** The memory of packed rows comes back. */
+  | {
+      readonly type: 'written';
+      readonly answers: readonly WriteAnswer[];
+      readonly memory: readonly ArrayBuffer[];
+    }
   /** Whether the batch was written is unknown, and the thread writes nothing more. */
   | { readonly type: 'failed'; readonly reason: string; readonly code: string | undefined };
 

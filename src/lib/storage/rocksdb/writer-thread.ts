@@ -55,19 +55,22 @@ export class WriterThread {
   }
 
   /**
-   * Writes the requests as one batch. The buffers of their bytes are handed over.
+   * Writes the requests as one batch. The buffers of their bytes are handed over; those of packed rows come back.
    *
    * @throws SuError `store-unavailable`: the batch may or may not be stored, and the thread is of no more use
    */
   async write(
     requests: readonly WriteRequest[],
     payloads: readonly ArrayBuffer[],
-  ): Promise<readonly WriteAnswer[]> {
+  ): Promise<{
+    readonly answers: readonly WriteAnswer[];
+    readonly memory: readonly ArrayBuffer[];
+  }> {
     const answered = this.#next();
     const message: ToWriter = { type: 'write', requests };
     if (!this.#hasExited) this.#worker.postMessage(message, payloads);
     const answer = await answered;
-    if (answer.type === 'written') return answer.answers;
+    if (answer.type === 'written') return answer;
     const details = answer.type === 'failed' ? { code: answer.code } : {};
     throw new SuError(
       'store-unavailable',

@@ -1,7 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { invariant } from '../../errors.js';
 import { BatchWriter } from './batch-writer.js';
-import { codeOf, Database, describeCause } from './database.js';
+import { Database } from './database.js';
+import { codeOf, describeCause } from './database-errors.js';
 import type { FromWriter, ToWriter, WriterData } from './write-request.js';
 
 /*
@@ -12,17 +13,24 @@ import type { FromWriter, ToWriter, WriterData } from './write-request.js';
 const port = parentPort;
 invariant(port !== null, 'the writer runs in a worker thread');
 
-const answer = (message: FromWriter): void => port.postMessage(message);
+const answer = (message: FromWriter, memory: readonly ArrayBuffer[] = []): void =>
+  port.postMessage(message, memory);
 const { handle, folder, headsMax } = workerData as WriterData;
 
 async function handleMessage(writer: BatchWriter, message: ToWriter): Promise<void> {
   if (message.type === 'stop') {
-    writer.close();
+    await writer.close();
     port?.close();
     return;
   }
   try {
-    answer({ type: 'written', answers: await writer.write(message.requests) });
+    const answers = await writer.write(message.requests);
+    const memory = message.requests.flatMap((request) =>
+      request.kind === 'disk-rows' && request.packed !== undefined
+        ? [request.packed.bytes.buffer]
+        : [],
+    );
+    answer({ type: 'written', answers, memory }, memory);
   } catch (error) {
     // Whatever failed, the batch may be stored: whoever asked closes and opens the database before trusting a read.
     answer({ type: 'failed', reason: describeCause(error), code: codeOf(error) });

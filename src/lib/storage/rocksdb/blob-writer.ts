@@ -1,0 +1,180 @@
+import {
+  closeSync,
+  constants,
+  fdatasync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  writeSync,
+  writev,
+} from 'node:fs';
+import { promisify } from 'node:util';
+import { crc32 } from 'node:zlib';
+import { BLOBS_A_CALL, blobFileNumbers, blobFolder, blobPath, type BlobRef } from './blob-files.js';
+
+const FILE_BYTES_MAX = 256 * 1024 * 1024;
+
+interface AppendedFile {
+  readonly number: number;
+  readonly fd: number;
+  /** Where the next blob begins. */
+  end: number;
+  /** Writes on the thread pool that have not ended. */
+  writes: number;
+  isClosed: boolean;
+}
+
+const writeFrom = promisify(writev);
+const flushFile = promisify(fdatasync);
+
+/** The end that appends: in the thread that writes the database, once. */
+export class BlobWriter {
+  readonly #folder: string;
+  readonly #fileBytesMax: number;
+  #file: AppendedFile | undefined;
+  #pending: Promise<void>[] = [];
+
+  /**
+   * @param databaseFolder in which nothing is made before the first append
+   * @param options.fileBytesMax a file takes blobs until it is this large
+   */
+  constructor(databaseFolder: string, options: { readonly fileBytesMax?: number } = {}) {
+    this.#folder = databaseFolder;
+    this.#fileBytesMax = options.fileBytesMax ?? FILE_BYTES_MAX;
+  }
+
+  /**
+   * Appends a blob; blocks this thread until the operating system has it, which need not be the disk.
+   *
+   * @throws whatever the file system says
+   */
+  append(blob: Uint8Array): BlobRef {
+    const file = this.#fileWithRoom();
+    const ref = refOf(blob, file);
+    for (let done = 0; done < blob.length;) {
+      done += writeSync(file.fd, blob, done, blob.length - done, ref.offset + done);
+    }
+    file.end += blob.length;
+    return ref;
+  }
+
+  /**
+   * Begins to append blobs, one behind the other, on the thread pool: `flush` must be awaited before anything names them, and they
+   * must not be changed until then.
+   *
+   * @returns their references, in order
+   * @throws whatever the file system says
+   */
+  beginAppend(blobs: readonly Uint8Array[]): readonly BlobRef[] {
+    if (blobs.length === 0) return [];
+    const file = this.#fileWithRoom();
+    const begin = file.end;
+    const refs = blobs.map((blob) => {
+      const ref = refOf(blob, file);
+      file.end += blob.length;
+      return ref;
+    });
+    const written = this.#write(file, blobs, begin);
+    // Whoever flushes gets the failure.
+    written.catch(() => undefined);
+    this.#pending.push(written);
+    return refs;
+  }
+
+  /**
+   * Resolves when the disk has everything that `beginAppend` was given.
+   *
+   * @throws whatever the file system says
+   */
+  async flush(): Promise<void> {
+    const pending = this.#pending;
+    this.#pending = [];
+    await Promise.all(pending);
+  }
+
+  /**
+   * The next blob goes into a new file, so that what is in the others may be removed as a whole once nothing names it.
+   *
+   * @throws whatever the file system says
+   */
+  beginFile(): void {
+    const last = this.#file ?? this.#openLast();
+    if (last !== undefined) this.#beginFile(last);
+  }
+
+  /** Closes the file, once what was begun has ended: whoever appends next begins behind it. Fails of nothing. */
+  async close(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    await Promise.allSettled(this.#pending.splice(0));
+    if (file !== undefined) closeFile(file);
+  }
+
+  async #write(file: AppendedFile, blobs: readonly Uint8Array[], begin: number): Promise<void> {
+    file.writes += 1;
+    try {
+      let offset = begin;
+      for (let at = 0; at < blobs.length; at += BLOBS_A_CALL) {
+        const parts = blobs.slice(at, at + BLOBS_A_CALL);
+        const size = parts.reduce((sum, { length }) => sum + length, 0);
+        const { bytesWritten } = await writeFrom(file.fd, parts, offset);
+        offset += bytesWritten;
+        // The system takes a part when there is no room for the rest, and says why when it is asked once more.
+        if (bytesWritten < size)
+          writeRest(file.fd, Buffer.concat(parts).subarray(bytesWritten), offset);
+        offset += size - bytesWritten;
+      }
+      await flushFile(file.fd);
+    } finally {
+      file.writes -= 1;
+      if (file.isClosed && file.writes === 0) closeSync(file.fd);
+    }
+  }
+
+  #fileWithRoom(): AppendedFile {
+    const last = this.#file ?? this.#openLast();
+    if (last !== undefined && last.end < this.#fileBytesMax) return (this.#file = last);
+    return this.#beginFile(last);
+  }
+
+  #beginFile(last: AppendedFile | undefined): AppendedFile {
+    this.#file = undefined;
+    if (last === undefined) mkdirSync(blobFolder(this.#folder), { recursive: true });
+    else closeFile(last);
+    this.#file = this.#openFile((last?.number ?? 0) + 1);
+    // A new name is durable only once its folder is flushed.
+    const folder = openSync(blobFolder(this.#folder), 'r');
+    try {
+      fsyncSync(folder);
+    } finally {
+      closeSync(folder);
+    }
+    return this.#file;
+  }
+
+  #openLast(): AppendedFile | undefined {
+    const number = Math.max(0, ...blobFileNumbers(this.#folder));
+    return number === 0 ? undefined : this.#openFile(number);
+  }
+
+  #openFile(number: number): AppendedFile {
+    const fd = openSync(blobPath(this.#folder, number), constants.O_WRONLY | constants.O_CREAT);
+    return { number, fd, end: fstatSync(fd).size, writes: 0, isClosed: false };
+  }
+}
+
+function refOf(blob: Uint8Array, { number, end }: AppendedFile): BlobRef {
+  return { file: number, offset: end, length: blob.length, checksum: crc32(blob) };
+}
+
+function closeFile(file: AppendedFile): void {
+  file.isClosed = true;
+  if (file.writes === 0) closeSync(file.fd);
+}
+
+function writeRest(fd: number, rest: Buffer, offset: number): void {
+  for (let done = 0; done < rest.length;) {
+    done += writeSync(fd, rest, done, rest.length - done, offset + done);
+  }
+}
