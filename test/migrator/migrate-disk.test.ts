@@ -80,6 +80,17 @@ describe('a migration from the database to the disk', function () {
     expect(await blobs(), 'both are needed').to.deep.equal(['00000001.blob', '00000002.blob']);
     await disk.migrate('0', { restart: true, verify: true });
     expect(await blobs()).to.deep.equal(['00000003.blob']);
+    const stop = new AbortController();
+    const stopped = disk.migrate('0', {
+      restart: true,
+      signal: stop.signal,
+      onBatch: () => stop.abort(),
+    });
+    expect(await codeOf(stopped)).to.match(/^interrupted/);
+    expect(await blobs(), 'not complete').to.deep.equal(['00000003.blob', '00000004.blob']);
+    await disk.close();
+    await disk.migrate('0');
+    expect(await blobs(), 'complete').to.deep.equal(['00000004.blob']);
     await disk.close();
     await expectComplete();
     expect(await disk.migrate('0', { verify: true })).to.include({ rowsCopied: 0 });

@@ -83,8 +83,8 @@ export async function migrateDisk(
   const processes = await copyProcesses(parts);
   const copied = await copySegments(plan, options, parts);
   events.phase('settling');
-  // Before the room is free the rows are there twice.
-  if (options.restart) await copy.removeUnused();
+  // After a restart the rows were there twice.
+  await copy.removeUnused();
   const completeThrough = coveredFromStart(await copy.readSpans());
   await settleLogs(completeThrough, source, copy);
   let rowsVerified: number | undefined;

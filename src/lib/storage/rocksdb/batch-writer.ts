@@ -101,7 +101,7 @@ export class BatchWriter {
     };
     const answers = requests.map((request) => this.#draw(draft, request));
     nodes.finish();
-    if (puts.isEmpty && !draft.sync) {
+    if (puts.isEmpty) {
       await puts.drop();
       return answers;
     }
@@ -133,9 +133,6 @@ export class BatchWriter {
         for (const key of request.removals) draft.puts.remove('default', key);
         draft.sync = true;
         return { kind: 'put-rows' };
-      case 'flush':
-        draft.sync = true;
-        return { kind: 'flush' };
       case 'queue-uploads':
         draft.sync = true;
         return {

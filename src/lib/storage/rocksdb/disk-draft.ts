@@ -27,6 +27,7 @@ import {
   readId,
   spanKey,
   spawnKey,
+  UNUSED_KEY,
   watermarkKey,
 } from './keys.js';
 import type { NodeDraft } from './node-draft.js';
@@ -82,11 +83,13 @@ export class DiskDraft {
         return { kind: 'disk-settle' };
       case 'disk-restart':
         for (const key of request.removals) this.#puts.remove('default', key);
+        this.#puts.put('default', UNUSED_KEY, new Uint8Array(0));
         this.#blobs.beginFile();
         return { kind: 'disk-restart' };
       case 'disk-forget': {
         this.#nodes.forget(request.processId);
         const done = forgetLog(this.#database, this.#puts, request.processId);
+        this.#puts.put('default', UNUSED_KEY, new Uint8Array(0));
         this.#watermarks.set(request.processId, undefined);
         return { kind: 'disk-forget', done };
       }

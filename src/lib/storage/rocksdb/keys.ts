@@ -21,6 +21,7 @@ import { idFromBytes, idToBytes, sha256, type Id } from '../../protocol/ids.js';
  *   l, p, q                            → what a router keeps (route-rows.ts)
  *   w process                          → in a disk copy: how far the copy of this log is complete (disk-rows.ts)
  *   k row                              → in a disk copy: all rows of the database behind this one are copied, up to the value
+ *   u                                  → nothing: in a disk copy there may be blob files that nothing names (unused-blobs.ts)
  *   o sequence                         → a row of the outbox that is still to be uploaded
  *   x sequence                         → a row that is parked
  *
@@ -85,6 +86,9 @@ function letterKey(letter: string, ...parts: readonly (Uint8Array | number)[]): 
 }
 
 export const COUNTERS_KEY = letterKey('c');
+
+/** Key of what says that there may be blob files which nothing names. */
+export const UNUSED_KEY = letterKey('u');
 
 /** Key of a process's head. */
 export const headKey = (processId: Id): Buffer => letterKey('h', idToBytes(processId));

@@ -1,6 +1,6 @@
 import type { Database } from './database.js';
 import type { Engine } from './engine.js';
-import { afterProcess, stretchRange } from './keys.js';
+import { afterProcess, stretchRange, UNUSED_KEY } from './keys.js';
 import { stretchRefOf } from './stretch.js';
 
 /*
@@ -10,28 +10,32 @@ import { stretchRefOf } from './stretch.js';
  * and a reference never comes to name an older one. A file of which anything is named stays as it is.
  */
 
+const NOTHING = new Uint8Array(0);
 const LOOK = { limit: 5000, highWaterMarkBytes: 1024 * 1024 };
 
 /**
- * Removes the files. Takes about two seconds a million entries, a few milliseconds at a time.
+ * Removes the files, where anything was removed or replaced since the last time. Then it takes about two seconds a million entries, a
+ * few milliseconds at a time.
  *
  * @returns the bytes that are free now
  * @throws SuError `store-unavailable`
  */
 export async function removeUnusedBlobs(engine: Engine): Promise<number> {
-  const full = (await engine.database()).fullBlobFiles();
-  if (full.length === 0) return 0;
-  const unused = new Set(full);
+  const database = await engine.database();
+  if (database.read('default', UNUSED_KEY) === undefined) return 0;
+  const unused = new Set(database.fullBlobFiles());
   const markUsed = (file: number | undefined): void => {
     if (file !== undefined) unused.delete(file);
   };
-  await eachRow(engine, { column: 'bundles' }, (database, value) => {
-    markUsed(database.blobOf(value)?.file);
+  await eachRow(engine, { column: 'bundles' }, (opened, value) => {
+    markUsed(opened.blobOf(value)?.file);
   });
   await eachStretch(engine, (value) => markUsed(stretchRefOf(value)?.file));
-  // A machine that stops must not bring a reference back whose file is gone.
-  await engine.write({ kind: 'flush' });
-  return (await engine.database()).removeBlobFiles([...unused]);
+  // Flushed: a machine that stops must not bring a reference back whose file is gone.
+  await engine.write({ kind: 'put-rows', puts: [[UNUSED_KEY, NOTHING]], removals: [] });
+  const bytes = (await engine.database()).removeBlobFiles([...unused]);
+  await engine.write({ kind: 'put-rows', puts: [], removals: [UNUSED_KEY] });
+  return bytes;
 }
 
 type Bounds = Readonly<Partial<Record<'gt' | 'gte' | 'lt', Buffer>>>;

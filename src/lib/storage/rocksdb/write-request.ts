@@ -81,8 +81,6 @@ export type WriteRequest =
       readonly puts: readonly (readonly [key: Uint8Array, value: Uint8Array])[];
       readonly removals: readonly Uint8Array[];
     }
-  /** Nothing, but the disk has all that was written before. */
-  | { readonly kind: 'flush' }
   /** Uploads of entries that are stored already. */
   | {
       readonly kind: 'queue-uploads';
@@ -128,7 +126,6 @@ export type WriteAnswer =
   | { readonly kind: 'append'; readonly runs: readonly WrittenRun[] }
   | { readonly kind: 'settle' }
   | { readonly kind: 'put-rows' }
-  | { readonly kind: 'flush' }
   | { readonly kind: 'seal' }
   | { readonly kind: 'queue-uploads'; readonly sequences: readonly number[] }
   | { readonly kind: 'add-deep-hashes' }
