@@ -5,7 +5,7 @@ import type { LogEntry, Position } from './ports.js';
 
 /*
  * Edges of pages in memory, as the bytes that are sent, for the pages that everybody reads. They are kept in the blocks in
- * which a page was first made, so that keeping them costs nothing and sending them again copies nothing.
+ * which a page was first made, so that sending them again copies nothing.
  *
  * Promises:
  * - a stored entry never changes, and a block holds exactly what the store gave behind one cursor, one after the other: holes

@@ -1,8 +1,10 @@
 import { expect } from 'chai';
 import {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
+  rmdirSync,
   rmSync,
   statSync,
   truncateSync,
@@ -90,6 +92,21 @@ describe('blob files', () => {
     expect(refs.map(({ file }) => file)).to.deep.equal([1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
     const blobs = await read(refs);
     expect(blobs.every((blob, round) => blob.equals(Buffer.alloc(30_000, round)))).to.equal(true);
+  });
+
+  it('overlap nothing when no new file can be made for a while', async () => {
+    const used = new BlobWriter(folder, { fileBytesMax: 100_000 });
+    const large = Array.from({ length: 40 }, (_, index) => Buffer.alloc(100_000, index));
+    const refs = used.beginAppend(large);
+    const next = join(folder, 'blobs', '00000002.blob');
+    mkdirSync(next);
+    expect(() => used.append(blobOf(1))).to.throw('EISDIR');
+    rmdirSync(next);
+    const later = used.append(blobOf(1));
+    await used.flush();
+    await used.close();
+    expect(later).to.include({ file: 2, offset: 0 });
+    expect(await read([...refs, later])).to.deep.equal([...large, blobOf(1)]);
   });
 
   it('are made when they are needed, and removed with their database', () => {

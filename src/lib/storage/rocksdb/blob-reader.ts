@@ -50,6 +50,11 @@ export class BlobReader {
     return blob;
   }
 
+  /** Closes files that are removed, as soon as nobody reads them. */
+  drop(numbers: readonly number[]): void {
+    for (const number of numbers) this.#files.delete(number);
+  }
+
   /** Closes the files as soon as nobody reads them. */
   close(): void {
     this.#isClosed = true;

@@ -33,7 +33,7 @@ export class BlobWriter {
   readonly #folder: string;
   readonly #fileBytesMax: number;
   #file: AppendedFile | undefined;
-  #pending: Promise<void>[] = [];
+  readonly #pending: Promise<void>[] = [];
 
   /**
    * @param databaseFolder in which nothing is made before the first append
@@ -88,9 +88,8 @@ export class BlobWriter {
    * @throws whatever the file system says
    */
   async flush(): Promise<void> {
-    const pending = this.#pending;
-    this.#pending = [];
-    await Promise.all(pending);
+    const ends = await Promise.allSettled(this.#pending.splice(0));
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
   }
 
   /**
@@ -138,19 +137,22 @@ export class BlobWriter {
     return this.#beginFile(last);
   }
 
+  /** When it fails, what comes goes on in the last file: its end is known here and nowhere else while writes are under way. */
   #beginFile(last: AppendedFile | undefined): AppendedFile {
-    this.#file = undefined;
+    this.#file = last;
     if (last === undefined) mkdirSync(blobFolder(this.#folder), { recursive: true });
-    else closeFile(last);
-    this.#file = this.#openFile((last?.number ?? 0) + 1);
-    // A new name is durable only once its folder is flushed.
-    const folder = openSync(blobFolder(this.#folder), 'r');
+    const next = this.#openFile((last?.number ?? 0) + 1);
     try {
-      fsyncSync(folder);
-    } finally {
-      closeSync(folder);
+      // A new name is durable only once its folder is flushed.
+      if (last === undefined) flushFolder(this.#folder);
+      flushFolder(blobFolder(this.#folder));
+    } catch (error) {
+      closeSync(next.fd);
+      throw error;
     }
-    return this.#file;
+    if (last !== undefined) closeFile(last);
+    this.#file = next;
+    return next;
   }
 
   #openLast(): AppendedFile | undefined {
@@ -166,6 +168,15 @@ export class BlobWriter {
 
 function refOf(blob: Uint8Array, { number, end }: AppendedFile): BlobRef {
   return { file: number, offset: end, length: blob.length, checksum: crc32(blob) };
+}
+
+function flushFolder(path: string): void {
+  const folder = openSync(path, 'r');
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
 }
 
 function closeFile(file: AppendedFile): void {

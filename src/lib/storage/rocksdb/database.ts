@@ -267,6 +267,7 @@ export class Database {
   /** Removes blob files that nothing names; returns their bytes. @throws SuError `store-unavailable` */
   removeBlobFiles(numbers: readonly number[]): number {
     this.#assertOpen();
+    this.#blobs.drop(numbers);
     try {
       return removeBlobFiles(this.folder, numbers);
     } catch (cause) {

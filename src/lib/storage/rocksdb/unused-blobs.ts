@@ -6,8 +6,8 @@ import { stretchRefOf } from './stretch.js';
 /*
  * Blob files that nothing names any more: of logs that were removed from a disk copy, or copied a second time.
  *
- * A file is removed when a look over all references, taken after it was full, finds none to it: blobs only go into the last file,
- * and a reference never comes to name an older one. A file of which anything is named stays as it is.
+ * A file is removed when a look over all references finds none to it, which is taken after it was full and after what was being
+ * written then has its references stored: blobs only go into the last file. A file of which anything is named stays as it is.
  */
 
 const NOTHING = new Uint8Array(0);
@@ -17,13 +17,17 @@ const LOOK = { limit: 5000, highWaterMarkBytes: 1024 * 1024 };
  * Removes the files, where anything was removed or replaced since the last time. Then it takes about two seconds a million entries, a
  * few milliseconds at a time.
  *
- * @returns the bytes that are free now
+ * @returns the bytes of the files; those that the writer thread has open are free when it closes them
  * @throws SuError `store-unavailable`
  */
 export async function removeUnusedBlobs(engine: Engine): Promise<number> {
   const database = await engine.database();
   if (database.read('default', UNUSED_KEY) === undefined) return 0;
   const unused = new Set(database.fullBlobFiles());
+  const flush = async (): Promise<unknown> =>
+    engine.write({ kind: 'put-rows', puts: [[UNUSED_KEY, NOTHING]], removals: [] });
+  // Batches that are under way may name what is full already.
+  await flush();
   const markUsed = (file: number | undefined): void => {
     if (file !== undefined) unused.delete(file);
   };
@@ -31,8 +35,8 @@ export async function removeUnusedBlobs(engine: Engine): Promise<number> {
     markUsed(opened.blobOf(value)?.file);
   });
   await eachStretch(engine, (value) => markUsed(stretchRefOf(value)?.file));
-  // Flushed: a machine that stops must not bring a reference back whose file is gone.
-  await engine.write({ kind: 'put-rows', puts: [[UNUSED_KEY, NOTHING]], removals: [] });
+  // A machine that stops must not bring a reference back whose file is gone.
+  await flush();
   const bytes = (await engine.database()).removeBlobFiles([...unused]);
   await engine.write({ kind: 'put-rows', puts: [], removals: [UNUSED_KEY] });
   return bytes;
