@@ -17,6 +17,7 @@ import {
   entryKey,
   headKey,
   messageKey,
+  NO_VALUE,
   processKey,
   spawnKey,
   timeKey,
@@ -41,8 +42,6 @@ import type {
   WriteRequest,
   WrittenRun,
 } from './write-request.js';
-
-const NOTHING = new Uint8Array(0);
 
 /** What a batch will have changed once it is written. */
 interface Draft {
@@ -272,7 +271,7 @@ export class BatchWriter {
       const key = entryKey(place);
       draft.nodes.put(place, entry.json, { isAtHead: true });
       draft.puts.put('bundles', key, entry.bundle);
-      draft.puts.put('default', timeKey(place, place.timestamp), NOTHING);
+      draft.puts.put('default', timeKey(place, place.timestamp), NO_VALUE);
       const places = encodePlaces([place]);
       if (entry.kind === 'message') draft.puts.put('default', messageKey(entry.messageId), places);
       if (assignmentId !== undefined)

@@ -1,5 +1,6 @@
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { codeOf } from './database-errors.js';
 
 /*
  * Blob files: long values beside RocksDB, which would write each of them three to five times (log, memtable, compactions) and
@@ -84,7 +85,7 @@ export function blobFileNumbers(databaseFolder: string): readonly number[] {
   try {
     names = readdirSync(blobFolder(databaseFolder));
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    if (codeOf(error) === 'ENOENT') return [];
     throw error;
   }
   return names

@@ -1,17 +1,12 @@
-import { closeSync, openSync, readSync, readv } from 'node:fs';
+import { openSync, readSync, readv } from 'node:fs';
 import { promisify } from 'node:util';
 import { crc32 } from 'node:zlib';
 import { LRUCache } from 'lru-cache';
 import { BufferPool, type LentBuffer } from '../../lent-buffer.js';
 import { BLOBS_A_CALL, blobFileName, blobPath, type BlobRef } from './blob-files.js';
+import { OpenFile } from './open-file.js';
 
 const FILES_OPEN = 64;
-
-interface ReadFile {
-  readonly fd: number;
-  readers: number;
-  isDropped: boolean;
-}
 
 const readInto = promisify(readv);
 
@@ -19,12 +14,9 @@ const readInto = promisify(readv);
 export class BlobReader {
   readonly #folder: string;
   readonly #pool = new BufferPool();
-  readonly #files = new LRUCache<number, ReadFile>({
+  readonly #files = new LRUCache<number, OpenFile>({
     max: FILES_OPEN,
-    dispose: (file) => {
-      file.isDropped = true;
-      if (file.readers === 0) closeSync(file.fd);
-    },
+    dispose: (file) => file.close(),
   });
   #isClosed = false;
 
@@ -65,29 +57,22 @@ export class BlobReader {
     const [first] = run;
     if (first === undefined) return [];
     const file = this.#open(first.file);
-    file.readers += 1;
-    try {
-      const blobs = run.map((ref) => ({ ref, lent: this.#pool.lend(ref.length) }));
-      const buffers = blobs.map(({ lent }) => lent.bytes);
-      const { bytesRead } = await readInto(file.fd, buffers, first.offset);
-      let left = bytesRead;
-      return blobs.map(({ ref, lent }) => {
-        assertBlob(ref, lent.bytes, Math.min(left, ref.length));
-        left -= ref.length;
-        return lent;
-      });
-    } finally {
-      file.readers -= 1;
-      if (file.isDropped && file.readers === 0) closeSync(file.fd);
-    }
+    const blobs = run.map((ref) => ({ ref, lent: this.#pool.lend(ref.length) }));
+    const buffers = blobs.map(({ lent }) => lent.bytes);
+    const { bytesRead } = await file.use(() => readInto(file.fd, buffers, first.offset));
+    let left = bytesRead;
+    return blobs.map(({ ref, lent }) => {
+      assertBlob(ref, lent.bytes, Math.min(left, ref.length));
+      left -= ref.length;
+      return lent;
+    });
   }
 
-  #open(number: number): ReadFile {
+  #open(number: number): OpenFile {
     if (this.#isClosed) throw new Error('the store is closed');
     const known = this.#files.get(number);
     if (known !== undefined) return known;
-    const fd = openSync(blobPath(this.#folder, number), 'r');
-    const file = { fd, readers: 0, isDropped: false };
+    const file = new OpenFile(openSync(blobPath(this.#folder, number), 'r'));
     this.#files.set(number, file);
     return file;
   }

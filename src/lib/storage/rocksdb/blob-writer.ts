@@ -6,23 +6,22 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  rmSync,
   writeSync,
   writev,
 } from 'node:fs';
 import { promisify } from 'node:util';
 import { crc32 } from 'node:zlib';
 import { BLOBS_A_CALL, blobFileNumbers, blobFolder, blobPath, type BlobRef } from './blob-files.js';
+import { OpenFile } from './open-file.js';
 
 const FILE_BYTES_MAX = 256 * 1024 * 1024;
 
 interface AppendedFile {
   readonly number: number;
-  readonly fd: number;
+  readonly open: OpenFile;
   /** Where the next blob begins. */
   end: number;
-  /** Writes on the thread pool that have not ended. */
-  writes: number;
-  isClosed: boolean;
 }
 
 const writeFrom = promisify(writev);
@@ -52,9 +51,7 @@ export class BlobWriter {
   append(blob: Uint8Array): BlobRef {
     const file = this.#fileWithRoom();
     const ref = refOf(blob, file);
-    for (let done = 0; done < blob.length;) {
-      done += writeSync(file.fd, blob, done, blob.length - done, ref.offset + done);
-    }
+    writeAll(file.open.fd, blob, ref.offset);
     file.end += blob.length;
     return ref;
   }
@@ -75,7 +72,7 @@ export class BlobWriter {
       file.end += blob.length;
       return ref;
     });
-    const written = this.#write(file, blobs, begin);
+    const written = file.open.use(() => writeAndFlush(file.open.fd, blobs, begin));
     // Whoever flushes gets the failure.
     written.catch(() => undefined);
     this.#pending.push(written);
@@ -107,28 +104,7 @@ export class BlobWriter {
     const file = this.#file;
     this.#file = undefined;
     await Promise.allSettled(this.#pending.splice(0));
-    if (file !== undefined) closeFile(file);
-  }
-
-  async #write(file: AppendedFile, blobs: readonly Uint8Array[], begin: number): Promise<void> {
-    file.writes += 1;
-    try {
-      let offset = begin;
-      for (let at = 0; at < blobs.length; at += BLOBS_A_CALL) {
-        const parts = blobs.slice(at, at + BLOBS_A_CALL);
-        const size = parts.reduce((sum, { length }) => sum + length, 0);
-        const { bytesWritten } = await writeFrom(file.fd, parts, offset);
-        offset += bytesWritten;
-        // The system takes a part when there is no room for the rest, and says why when it is asked once more.
-        if (bytesWritten < size)
-          writeRest(file.fd, Buffer.concat(parts).subarray(bytesWritten), offset);
-        offset += size - bytesWritten;
-      }
-      await flushFile(file.fd);
-    } finally {
-      file.writes -= 1;
-      if (file.isClosed && file.writes === 0) closeSync(file.fd);
-    }
+    file?.open.close();
   }
 
   #fileWithRoom(): AppendedFile {
@@ -147,10 +123,12 @@ export class BlobWriter {
       if (last === undefined) flushFolder(this.#folder);
       flushFolder(blobFolder(this.#folder));
     } catch (error) {
-      closeSync(next.fd);
+      next.open.close();
+      // The last file is only full once there is another one.
+      rmSync(blobPath(this.#folder, next.number), { force: true });
       throw error;
     }
-    if (last !== undefined) closeFile(last);
+    last?.open.close();
     this.#file = next;
     return next;
   }
@@ -162,7 +140,7 @@ export class BlobWriter {
 
   #openFile(number: number): AppendedFile {
     const fd = openSync(blobPath(this.#folder, number), constants.O_WRONLY | constants.O_CREAT);
-    return { number, fd, end: fstatSync(fd).size, writes: 0, isClosed: false };
+    return { number, open: new OpenFile(fd), end: fstatSync(fd).size };
   }
 }
 
@@ -179,13 +157,27 @@ function flushFolder(path: string): void {
   }
 }
 
-function closeFile(file: AppendedFile): void {
-  file.isClosed = true;
-  if (file.writes === 0) closeSync(file.fd);
+async function writeAndFlush(
+  fd: number,
+  blobs: readonly Uint8Array[],
+  begin: number,
+): Promise<void> {
+  let offset = begin;
+  for (let at = 0; at < blobs.length; at += BLOBS_A_CALL) {
+    const parts = blobs.slice(at, at + BLOBS_A_CALL);
+    const size = parts.reduce((sum, { length }) => sum + length, 0);
+    const { bytesWritten } = await writeFrom(fd, parts, offset);
+    // The system takes a part when there is no room for the rest, and says why when it is asked once more.
+    if (bytesWritten < size) {
+      writeAll(fd, Buffer.concat(parts).subarray(bytesWritten), offset + bytesWritten);
+    }
+    offset += size;
+  }
+  await flushFile(fd);
 }
 
-function writeRest(fd: number, rest: Buffer, offset: number): void {
-  for (let done = 0; done < rest.length;) {
-    done += writeSync(fd, rest, done, rest.length - done, offset + done);
+function writeAll(fd: number, bytes: Uint8Array, offset: number): void {
+  for (let done = 0; done < bytes.length;) {
+    done += writeSync(fd, bytes, done, bytes.length - done, offset + done);
   }
 }

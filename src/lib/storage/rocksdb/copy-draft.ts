@@ -11,6 +11,7 @@ import {
   entryKey,
   headKey,
   messageKey,
+  NO_VALUE,
   processKey,
   spawnKey,
   timeKey,
@@ -25,8 +26,6 @@ import {
   type Placed,
 } from './rows.js';
 import type { CopiedMessage, CopiedProcess, CopyAnswer } from './write-request.js';
-
-const NOTHING = new Uint8Array(0);
 
 /** A copy that is drawn up: what to put, once nothing of it was refused. */
 interface Drawn {
@@ -156,7 +155,7 @@ function readPlace(
   });
   return rows.map(([key, value]) => ({
     suffix: decodeNode(value).suffix,
-    bundle: database.read('bundles', key) ?? NOTHING,
+    bundle: database.read('bundles', key) ?? NO_VALUE,
   }));
 }
 
@@ -180,7 +179,7 @@ function drawEntry(
   drawn.puts.push(() => {
     nodes.put(place, json, { isAtHead: false });
     puts.put('bundles', key, bundle);
-    puts.put('default', timeKey(place, timestamp), NOTHING);
+    puts.put('default', timeKey(place, timestamp), NO_VALUE);
     if (assignmentId === undefined) return;
     puts.put('default', assignmentKey(assignmentId), encodePlaces([place]));
     if (isMessage) return;

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, readdir, rename, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { SuError } from '../../errors.js';
+import { codeOf } from './database-errors.js';
 
 /*
  * The folder SU_DATA_DIR: a mark file at the top, RocksDB in `db/`, and beside them what other parts keep there. The
@@ -137,7 +138,7 @@ async function readMark(top: string): Promise<Mark | undefined> {
   try {
     text = await readFile(join(top, MARK_NAME), 'utf8');
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
   }
   const mark = parseMark(text);
@@ -206,7 +207,7 @@ async function isDatabaseThere(databasePath: string): Promise<boolean> {
     await stat(join(databasePath, 'CURRENT'));
     return true;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
+    if (codeOf(error) === 'ENOENT') return false;
     throw error;
   }
 }

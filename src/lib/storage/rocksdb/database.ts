@@ -228,13 +228,17 @@ export class Database {
   }
 
   /**
-   * Reads blobs, in the order of their references, on the thread pool.
+   * Reads blobs on the thread pool.
    *
+   * @returns in the order of the references, undefined where there is none
    * @throws SuError `store-unavailable`, also when one is not what was written
    */
-  async readBlobs(refs: readonly BlobRef[]): Promise<readonly LentBuffer[]> {
+  async readBlobs(
+    refs: readonly (BlobRef | undefined)[],
+  ): Promise<readonly (LentBuffer | undefined)[]> {
     try {
-      return await this.#blobs.read(refs);
+      const blobs = (await this.#blobs.read(refs.filter((ref) => ref !== undefined))).values();
+      return refs.map((ref) => ref && blobs.next().value);
     } catch (cause) {
       throw toReadError(cause);
     }
@@ -313,12 +317,8 @@ export class Database {
       return bytes > highWaterMarkBytes;
     });
     const taken = last < 0 ? rows : rows.slice(0, last + 1);
-    const refs = taken.flatMap(([, value]) => this.blobOf(value) ?? []);
-    const blobs = (await this.readBlobs(refs)).values();
-    return taken.map(([key, value]) => {
-      const blob = this.blobOf(value) === undefined ? undefined : blobs.next().value;
-      return [key, blob?.bytes ?? value] as const;
-    });
+    const blobs = await this.readBlobs(taken.map(([, value]) => this.blobOf(value)));
+    return taken.map(([key, value], index) => [key, blobs[index]?.bytes ?? value] as const);
   }
 
   #bundleOf(value: Buffer): Buffer {

@@ -23,12 +23,14 @@ import { settleWatermark } from './disk-settle.js';
 import {
   headKey,
   messageKey,
+  NO_VALUE,
   processKey,
   readId,
   spanKey,
   spawnKey,
   UNUSED_KEY,
   watermarkKey,
+  type ColumnName,
 } from './keys.js';
 import type { NodeDraft } from './node-draft.js';
 import { renderProcessTexts } from './pack-runs.js';
@@ -63,6 +65,8 @@ export class DiskDraft {
   /** What the database does not show yet. */
   readonly #watermarks = new Map<Id, CopyWatermark | undefined>();
   readonly #places = new Map<Id, Uint8Array>();
+  /** Of the rows that are being drawn. */
+  readonly #bundles: Bundle[] = [];
 
   constructor(
     database: Database,
@@ -83,13 +87,13 @@ export class DiskDraft {
         return { kind: 'disk-settle' };
       case 'disk-restart':
         for (const key of request.removals) this.#puts.remove('default', key);
-        this.#puts.put('default', UNUSED_KEY, new Uint8Array(0));
+        this.#puts.put('default', UNUSED_KEY, NO_VALUE);
         this.#blobs.beginFile();
         return { kind: 'disk-restart' };
       case 'disk-forget': {
         this.#nodes.forget(request.processId);
         const done = forgetLog(this.#database, this.#puts, request.processId);
-        this.#puts.put('default', UNUSED_KEY, new Uint8Array(0));
+        this.#puts.put('default', UNUSED_KEY, NO_VALUE);
         this.#watermarks.set(request.processId, undefined);
         return { kind: 'disk-forget', done };
       }
@@ -100,10 +104,9 @@ export class DiskDraft {
     const { processes, rows, packed, step, span } = request;
     for (const process of processes) this.#drawProcess(process);
     this.#readPlaces(rows.map(({ messageId }) => messageId));
-    const bundles: Bundle[] = [];
-    for (const row of rows) this.#drawRow(row, bundles);
-    this.#putBundles(bundles);
+    for (const row of rows) this.#drawRow(row);
     if (packed !== undefined) this.#drawPacked(packed);
+    this.#putBundles();
     if (span !== undefined) {
       this.#puts.put('default', spanKey(span.after), encodeRowId(span.through));
     }
@@ -131,18 +134,15 @@ export class DiskDraft {
   /** The places of messages are joined with those that are stored, which are looked up together. */
   #drawPacked(packed: PackedPuts): void {
     const places: (readonly [id: Id, key: Uint8Array, value: Uint8Array])[] = [];
-    const bundles: Bundle[] = [];
     readPacked(packed, {
       put: (column, key, value) => {
         if (column === 'nodes') this.#putNode(key, value);
-        else if (column === 'bundles') bundles.push({ key, bundle: value });
-        else this.#puts.put(column, key, value);
+        else this.#put(column, key, value);
       },
       putMessagePlaces: (key, value) => {
         places.push([idFromBytes(key.subarray(1)), key, value]);
       },
     });
-    this.#putBundles(bundles);
     this.#readPlaces(places.map(([id]) => id));
     for (const [id, key, value] of places) {
       const known = this.#places.get(id);
@@ -159,7 +159,8 @@ export class DiskDraft {
    * Many as blobs: what is copied at one go is gigabytes, and RocksDB would write each of them several times. A few as they are: they
    * are not worth a flush of their own.
    */
-  #putBundles(bundles: readonly Bundle[]): void {
+  #putBundles(): void {
+    const bundles = this.#bundles.splice(0);
     const bytes = bundles.reduce((sum, { bundle }) => sum + bundle.length, 0);
     if (bytes < BLOBS_BYTES_MIN) {
       for (const { key, bundle } of bundles) this.#puts.put('bundles', key, bundle);
@@ -178,12 +179,15 @@ export class DiskDraft {
     this.#nodes.put({ ...place, processId: readId(asBuffer(key), 0) }, json, { isAtHead: false });
   }
 
-  #drawRow(row: DiskRow, bundles: Bundle[]): void {
+  /** Bundles are put together, by `#putBundles`. */
+  #put(column: ColumnName, key: Uint8Array, value: Uint8Array): void {
+    if (column === 'bundles') this.#bundles.push({ key, bundle: value });
+    else this.#puts.put(column, key, value);
+  }
+
+  #drawRow(row: DiskRow): void {
     drawDiskRow(row, {
-      put: (column, key, value) => {
-        if (column === 'bundles') bundles.push({ key, bundle: value });
-        else this.#puts.put(column, key, value);
-      },
+      put: (column, key, value) => this.#put(column, key, value),
       putNode: (_key, place, json) => {
         this.#nodes.put(place, json, { isAtHead: false });
       },

@@ -9,12 +9,11 @@ import {
   assignKey,
   assignmentKey,
   entryKey,
+  NO_VALUE,
   timeKey,
   type ColumnName,
 } from './keys.js';
 import { encodePlaces, STORED_JSON_BYTES_MAX, type Placed } from './rows.js';
-
-const NOTHING = new Uint8Array(0);
 
 /**
  * A copy is there for its pages, so it stores twice as long JSON as the store itself: each bundle that has to be looked up
@@ -40,7 +39,7 @@ export function drawDiskRow(row: Omit<DiskRow, 'hashChain'>, into: RowPuts): voi
   // What cannot be read is left out, so that whoever reads it asks the database, which says what is wrong.
   into.putNode(key, place, parsed && renderJson(parsed));
   if (parsed !== undefined) into.put('bundles', key, row.bundle);
-  into.put('default', timeKey(place, timestamp), NOTHING);
+  into.put('default', timeKey(place, timestamp), NO_VALUE);
   if (parsed === undefined || parsed.item !== undefined) into.putMessagePlace(row.messageId, place);
   const assignmentId = row.assignmentId ?? parsed?.assignment?.id;
   if (assignmentId === undefined) return;

@@ -67,6 +67,9 @@ export function readId(from: Buffer, offset: number): Id {
   return idFromBytes(from.subarray(offset, offset + ID_BYTES));
 }
 
+/** The value of keys that say everything by being there. */
+export const NO_VALUE = new Uint8Array(0);
+
 function letterKey(letter: string, ...parts: readonly (Uint8Array | number)[]): Buffer {
   const size = parts.reduce<number>(
     (sum, part) => sum + (typeof part === 'number' ? LONG_BYTES : part.length),

@@ -28,7 +28,8 @@ interface Piece {
  *
  * A stretch is made by the entry that is its last, when all of the others are there, each once, with its JSON or too large to have
  * it stored; by then those of earlier batches are read back. What is written into the places of a stretch otherwise takes the
- * stretch away. When what is there cannot be read, or the stretch not be stored, the entries are written as they are: that must not stop new ones.
+ * stretch away. When what is there cannot be read, or the stretch not be stored, the entries are written as they are: that must not
+ * stop new ones.
  */
 export class NodeDraft {
   readonly #database: Database;

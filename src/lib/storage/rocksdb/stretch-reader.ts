@@ -40,7 +40,7 @@ export class StretchReader {
   #from: { readonly gte: Buffer } | { readonly gt: Buffer };
   #left: number;
   /** Rows that were found and belong to later pieces. */
-  #found: readonly Row[] = [];
+  #found: Row[] = [];
   #isEnd = false;
 
   constructor({ processId, epoch, nonce, wanted }: StretchRange) {
@@ -71,9 +71,8 @@ export class StretchReader {
     const piece: Row[] = [];
     for (let bytes = 0; bytes <= PIECE_BYTES;) {
       if (this.#found.length === 0) this.#look(database);
-      const [row] = this.#found;
+      const row = this.#found.shift();
       if (row === undefined) break;
-      this.#found = this.#found.slice(1);
       piece.push(row);
       bytes += stretchRefOf(row[1])?.length ?? row[1].length;
     }
@@ -82,12 +81,8 @@ export class StretchReader {
 
   #look(database: Database): void {
     if (this.#isEnd) return;
-    this.#found = database.readFew('nodes', {
-      ...this.#from,
-      lt: this.#lt,
-      limit: this.#left,
-      highWaterMarkBytes: LOOK_BYTES,
-    });
+    const bounds = { ...this.#from, lt: this.#lt, limit: this.#left };
+    this.#found = [...database.readFew('nodes', { ...bounds, highWaterMarkBytes: LOOK_BYTES })];
     const last = this.#found.at(-1);
     this.#left -= this.#found.length;
     if (last === undefined || this.#left === 0) this.#isEnd = true;
@@ -99,10 +94,8 @@ async function readStretches(
   database: Database,
   rows: readonly Row[],
 ): Promise<readonly Stretch[]> {
-  const refs = rows.flatMap(([, value]) => stretchRefOf(value) ?? []);
-  const blobs = (await database.readBlobs(refs)).values();
-  return rows.map(([key, value]) => {
-    const blob = stretchRefOf(value) === undefined ? undefined : blobs.next().value;
-    return decodeStretch(blob ?? ownBytes(value), placeOfEntryKey(key));
-  });
+  const blobs = await database.readBlobs(rows.map(([, value]) => stretchRefOf(value)));
+  return rows.map(([key, value], index) =>
+    decodeStretch(blobs[index] ?? ownBytes(value), placeOfEntryKey(key)),
+  );
 }

@@ -1,6 +1,6 @@
 import type { Database } from './database.js';
 import type { Engine } from './engine.js';
-import { afterProcess, stretchRange, UNUSED_KEY } from './keys.js';
+import { afterProcess, NO_VALUE, stretchRange, UNUSED_KEY } from './keys.js';
 import { stretchRefOf } from './stretch.js';
 
 /*
@@ -10,7 +10,6 @@ import { stretchRefOf } from './stretch.js';
  * written then has its references stored: blobs only go into the last file. A file of which anything is named stays as it is.
  */
 
-const NOTHING = new Uint8Array(0);
 const LOOK = { limit: 5000, highWaterMarkBytes: 1024 * 1024 };
 
 /**
@@ -25,7 +24,7 @@ export async function removeUnusedBlobs(engine: Engine): Promise<number> {
   if (database.read('default', UNUSED_KEY) === undefined) return 0;
   const unused = new Set(database.fullBlobFiles());
   const flush = async (): Promise<unknown> =>
-    engine.write({ kind: 'put-rows', puts: [[UNUSED_KEY, NOTHING]], removals: [] });
+    engine.write({ kind: 'put-rows', puts: [[UNUSED_KEY, NO_VALUE]], removals: [] });
   // Batches that are under way may name what is full already.
   await flush();
   const markUsed = (file: number | undefined): void => {
