@@ -2,6 +2,7 @@ import { constants, sign, verify } from 'node:crypto';
 import { promisify } from 'node:util';
 import { SuError, invariant } from '../errors.js';
 import type { Signer } from '../scheduler/ports.js';
+import { withoutStacks } from '../without-stacks.js';
 import type { Wallet } from './wallet.js';
 
 /** The longest salt that fits RSA-4096 with SHA-256 (512 - 32 - 2), which all recorded SU signatures have. */
@@ -26,10 +27,12 @@ export async function openSigner(wallet: Wallet): Promise<Signer> {
     owner: wallet.owner,
     sign: (message) =>
       new Promise((resolve, reject) => {
-        sign('sha256', message, key, (error, signature) => {
-          if (error === null) resolve(signature);
-          else reject(error);
-        });
+        withoutStacks(() =>
+          sign('sha256', message, key, (error, signature) => {
+            if (error === null) resolve(signature);
+            else reject(error);
+          }),
+        );
       }),
   };
   await proveKey(signer, wallet);

@@ -1,5 +1,6 @@
 import { constants, createPublicKey, verify } from 'node:crypto';
 import { promisify } from 'node:util';
+import { withoutStacks } from '../without-stacks.js';
 import { toBase64Url } from './ids.js';
 
 /** With a callback `verify` runs on the thread pool, without one it would block. */
@@ -18,14 +19,16 @@ export function verifyRsaPss(
   message: Uint8Array,
   signature: Uint8Array,
 ): Promise<boolean> {
-  const key = createPublicKey({
-    key: { kty: 'RSA', n: toBase64Url(owner), e: EXPONENT },
-    format: 'jwk',
+  return withoutStacks(() => {
+    const key = createPublicKey({
+      key: { kty: 'RSA', n: toBase64Url(owner), e: EXPONENT },
+      format: 'jwk',
+    });
+    const options = {
+      key,
+      padding: constants.RSA_PKCS1_PSS_PADDING,
+      saltLength: constants.RSA_PSS_SALTLEN_AUTO,
+    };
+    return verifyOnThreadPool('sha256', message, options, signature);
   });
-  const options = {
-    key,
-    padding: constants.RSA_PKCS1_PSS_PADDING,
-    saltLength: constants.RSA_PSS_SALTLEN_AUTO,
-  };
-  return verifyOnThreadPool('sha256', message, options, signature);
 }
