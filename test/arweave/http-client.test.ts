@@ -1,0 +1,134 @@
+import { once } from 'node:events';
+import { createServer, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { expect } from 'chai';
+import { HttpFailure, makeHttpClient, type HttpAsk } from '../../src/lib/arweave/http-client.js';
+
+describe('HTTP client', () => {
+  const closing: (() => unknown)[] = [];
+
+  afterEach(async () => {
+    for (const close of closing.splice(0).toReversed()) await close();
+  });
+
+  /** A client with one connection, and what asks this server. */
+  async function open(listener: RequestListener) {
+    const server = createServer(listener).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    closing.push(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    const client = makeHttpClient({ connectionsMax: 1 });
+    closing.push(() => client.close());
+    const { port } = server.address() as AddressInfo;
+    const ask = (path: string, more: Partial<HttpAsk> = {}) =>
+      client.request({
+        url: new URL(`http://127.0.0.1:${port}${path}`),
+        method: 'POST',
+        body: Buffer.from(path),
+        timeoutMs: 2_000,
+        answerBytesMax: 100,
+        ...more,
+      });
+    const failureOf = async (asked: ReturnType<typeof ask>): Promise<HttpFailure> => {
+      const failure = await asked.then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      expect(failure).to.be.instanceOf(HttpFailure);
+      return failure as HttpFailure;
+    };
+    return { client, ask, failureOf };
+  }
+
+  it('never sends what was given up while it waited for a connection', async () => {
+    const seen: string[] = [];
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const { ask, failureOf } = await open((request, response) => {
+      seen.push(request.url ?? '');
+      void (request.url === '/slow' ? released : Promise.resolve()).then(() =>
+        response.end('done'),
+      );
+    });
+    const slow = ask('/slow');
+    expect((await failureOf(ask('/late', { timeoutMs: 50 }))).kind).to.equal('timeout');
+    const abort = new AbortController();
+    const given = ask('/given-up', { signal: abort.signal });
+    abort.abort();
+    expect((await failureOf(given)).kind).to.equal('aborted');
+    release();
+    expect((await slow).body.toString()).to.equal('done');
+    expect((await ask('/next')).status).to.equal(200);
+    expect(seen).to.deep.equal(['/slow', '/next']);
+  });
+
+  it('sends once more what got no answer on a connection that broke, and not again', async () => {
+    let asked = 0;
+    const { ask, failureOf } = await open((request, response) => {
+      asked += 1;
+      if (request.url === '/once' && asked === 2) response.end('second');
+      else request.socket.destroy();
+    });
+    expect((await ask('/once')).body.toString()).to.equal('second');
+    asked = 0;
+    const failure = await failureOf(ask('/always'));
+    expect(failure.kind).to.equal('unreachable');
+    expect(failure.message).to.match(/^the connection failed \(.+\)$/);
+    expect(asked).to.equal(2);
+  });
+
+  it('does not repeat what broke within its answer', async () => {
+    let asked = 0;
+    const { ask, failureOf } = await open((request, response) => {
+      asked += 1;
+      response.writeHead(200, { 'content-length': 10 });
+      response.write('12345', () => request.socket.destroy());
+    });
+    expect((await failureOf(ask('/'))).message).to.equal('the connection broke within the answer');
+    expect(asked).to.equal(1);
+  });
+
+  it('reads an answer up to its limit, and takes the first of headers that come twice', async () => {
+    const { ask } = await open((_, response) => {
+      response.writeHead(
+        200,
+        [
+          ['retry-after', '7'],
+          ['retry-after', '8'],
+        ].flat(),
+      );
+      response.end('x'.repeat(1_000_000));
+    });
+    const { body, cut, headers } = await ask('/');
+    expect(body.toString()).to.equal('x'.repeat(100));
+    expect(cut).to.equal(true);
+    expect(headers['retry-after']).to.equal('7');
+  });
+
+  it('sends the credentials of a URL', async () => {
+    const { client } = await open(() => undefined);
+    const server = createServer((request, response) => response.end(request.headers.authorization));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    closing.push(() => server.close());
+    const { port } = server.address() as AddressInfo;
+    const { body } = await client.request({
+      url: new URL(`http://me%40home:secret@127.0.0.1:${port}/`),
+      method: 'GET',
+      timeoutMs: 2_000,
+      answerBytesMax: 100,
+    });
+    const expected = Buffer.from('me@home:secret').toString('base64');
+    expect(body.toString()).to.equal(`Basic ${expected}`);
+  });
+
+  it('fails what is in flight when it is closed', async () => {
+    const { client, ask, failureOf } = await open(() => undefined);
+    const asked = failureOf(ask('/'));
+    setTimeout(() => client.close(), 50);
+    expect((await asked).kind).to.equal('unreachable');
+    expect((await failureOf(ask('/'))).kind).to.equal('unreachable');
+  });
+});
