@@ -4,6 +4,7 @@ import { createDatabase, type TestServer } from '../support/postgres.js';
 import { startSu, type SuProcess } from '../support/su-process.js';
 import { testWalletPath } from '../support/test-wallet.js';
 import type { StoreName } from './bench-case.js';
+import { imageNodeFlags } from './image-node-flags.js';
 import { USUAL_MESSAGES, type Items } from './items.js';
 import { openLargeLog, type LargeLog } from './large-log.js';
 import type {
@@ -135,6 +136,7 @@ export class Bench {
     const server = await startSu({
       cwd: this.folder,
       node: this.options.node,
+      nodeFlags: imageNodeFlags(),
       env: {
         SU_WALLET_PATH: testWalletPath('scheduler'),
         GATEWAY_URL: bundler.url,

@@ -21,6 +21,8 @@ export interface SuProcessOptions {
   readonly mode?: 'su' | 'router';
   /** Default: this Node. */
   readonly node?: string;
+  /** What stands between the program and its script. */
+  readonly nodeFlags?: readonly string[];
   /** Resolve as soon as it listens, not only when `/health` is 200. */
   readonly unhealthy?: boolean;
 }
@@ -30,10 +32,10 @@ const START_TIMEOUT_MS = 60_000;
 
 /** Starts `su serve su` on a free port of loopback and resolves once it is healthy. */
 export async function startSu(options: SuProcessOptions): Promise<SuProcess> {
-  const { cwd, args = [] } = options;
+  const { cwd, args = [], nodeFlags = [] } = options;
   const child = spawn(
     options.node ?? process.execPath,
-    [ENTRY, 'serve', options.mode ?? 'su', '0', '--host', '127.0.0.1', ...args],
+    [...nodeFlags, ENTRY, 'serve', options.mode ?? 'su', '0', '--host', '127.0.0.1', ...args],
     {
       cwd,
       env: {
