@@ -34,6 +34,19 @@ describe('buffers that are used again', () => {
     expect(again.filter((buffer) => memory.has(buffer))).to.have.lengthOf(8);
   });
 
+  it('make room for a size that is used now', () => {
+    const pool = new BufferPool();
+    const small = Array.from({ length: 200 }, () => pool.lend(64 * 1024));
+    const known = new Set(small.map(({ bytes }) => bytes.buffer));
+    for (const one of small) one.giveBack();
+    const large = pool.lend(3 * 1024 * 1024);
+    const { buffer } = large.bytes;
+    large.giveBack();
+    expect(pool.lend(3 * 1024 * 1024).bytes.buffer).to.equal(buffer);
+    const again = small.filter(() => known.has(pool.lend(64 * 1024).bytes.buffer));
+    expect(again, 'in the 5 MB that are left').to.have.lengthOf(80);
+  });
+
   it('may be nobody’s', () => {
     const lent = new LentBuffer(Buffer.from('abc'), undefined);
     expect(lent.bytes.toString()).to.equal('abc');

@@ -9,7 +9,7 @@ import { invariant } from './errors.js';
  *   any other;
  * - once it was given back, asking for its bytes throws, so that nobody is shown what was written there since. Views that were
  *   made before are not guarded;
- * - at most FREE_BYTES_MAX wait for being used again.
+ * - at most FREE_BYTES_MAX wait for being used again, those of sizes that came back last.
  */
 
 const FREE_BYTES_MAX = 8 * 1024 * 1024;
@@ -58,10 +58,23 @@ export class BufferPool {
 
   #take(memory: Buffer): void {
     const size = memory.length;
-    if (this.#freeBytes + size > FREE_BYTES_MAX) return;
+    const others = this.#free.get(size) ?? [];
+    // The sizes that came back last stand last.
+    this.#free.delete(size);
+    this.#free.set(size, others);
+    others.push(memory);
     this.#freeBytes += size;
-    const others = this.#free.get(size);
-    if (others === undefined) this.#free.set(size, [memory]);
-    else others.push(memory);
+    while (this.#freeBytes > FREE_BYTES_MAX) this.#dropOldest();
+  }
+
+  /** One of the size that has not come back for the longest time. */
+  #dropOldest(): void {
+    for (const [size, buffers] of this.#free) {
+      if (buffers.pop() !== undefined) {
+        this.#freeBytes -= size;
+        return;
+      }
+      this.#free.delete(size);
+    }
   }
 }
