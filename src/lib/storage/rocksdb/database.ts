@@ -100,12 +100,13 @@ export class Database {
     const rocks = new RocksLevel(folder, { ...OPEN, createIfMissing: options.createIfMissing });
     try {
       await rocks.open();
+      const database = new Database(rocks, folder);
+      if (options.createIfMissing) database.#removeOldBlobs();
+      return database;
     } catch (cause) {
+      await rocks.close().catch(() => undefined);
       throw toOpenError(folder, cause);
     }
-    const database = new Database(rocks, folder);
-    if (options.createIfMissing) database.#removeOldBlobs();
-    return database;
   }
 
   /**
