@@ -197,8 +197,8 @@ class AnswerReader {
 }
 
 function describeNetworkError({ code, message }: NodeJS.ErrnoException): string {
-  // undici's own codes say less than its words.
-  const reason = code?.startsWith('UND_ERR') === true ? message : code;
+  // Other messages of undici name addresses, which are for nobody but the operator.
+  const reason = code === 'UND_ERR_SOCKET' ? message : code;
   return reason === undefined ? 'the connection failed' : `the connection failed (${reason})`;
 }
 
