@@ -1,8 +1,7 @@
-import { once } from 'node:events';
-import { createServer, type RequestListener } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { RequestListener } from 'node:http';
 import { expect } from 'chai';
 import { HttpFailure, makeHttpClient, type HttpAsk } from '../../src/lib/arweave/http-client.js';
+import { startServer } from '../support/listening-server.js';
 
 describe('HTTP client', () => {
   const closing: (() => unknown)[] = [];
@@ -13,18 +12,13 @@ describe('HTTP client', () => {
 
   /** A client with one connection, and what asks this server. */
   async function open(listener: RequestListener) {
-    const server = createServer(listener).listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    closing.push(() => {
-      server.closeAllConnections();
-      server.close();
-    });
+    const server = await startServer(listener);
+    closing.push(() => server.close());
     const client = makeHttpClient({ connectionsMax: 1 });
     closing.push(() => client.close());
-    const { port } = server.address() as AddressInfo;
     const ask = (path: string, more: Partial<HttpAsk> = {}) =>
       client.request({
-        url: new URL(`http://127.0.0.1:${port}${path}`),
+        url: new URL(path, server.url),
         method: 'POST',
         body: Buffer.from(path),
         timeoutMs: 2_000,
@@ -39,7 +33,7 @@ describe('HTTP client', () => {
       expect(failure).to.be.instanceOf(HttpFailure);
       return failure as HttpFailure;
     };
-    return { client, ask, failureOf };
+    return { url: server.url, client, ask, failureOf };
   }
 
   it('never sends what was given up while it waited for a connection', async () => {
@@ -108,18 +102,11 @@ describe('HTTP client', () => {
   });
 
   it('sends the credentials of a URL', async () => {
-    const { client } = await open(() => undefined);
-    const server = createServer((request, response) => response.end(request.headers.authorization));
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    closing.push(() => server.close());
-    const { port } = server.address() as AddressInfo;
-    const { body } = await client.request({
-      url: new URL(`http://me%40home:secret@127.0.0.1:${port}/`),
-      method: 'GET',
-      timeoutMs: 2_000,
-      answerBytesMax: 100,
-    });
+    const { url, ask } = await open((request, response) =>
+      response.end(request.headers.authorization),
+    );
+    const withCredentials = new URL(url.replace('//', '//me%40home:secret@'));
+    const { body } = await ask('/', { url: withCredentials });
     const expected = Buffer.from('me@home:secret').toString('base64');
     expect(body.toString()).to.equal(`Basic ${expected}`);
   });

@@ -1,25 +1,22 @@
 import { expect } from 'chai';
-import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { RequestListener } from 'node:http';
 import { makeLogClient, type LogClient } from '../../src/lib/arweave/log-client.js';
 import { isSuError } from '../../src/lib/errors.js';
 import { randomId } from '../support/item-factory.js';
+import { startServer, type ListeningServer } from '../support/listening-server.js';
 
 describe('the client for the logs of a Scheduler Unit', () => {
-  const servers: Server[] = [];
+  const servers: ListeningServer[] = [];
   const clients: LogClient[] = [];
   afterEach(async () => {
     for (const client of clients.splice(0)) client.close();
-    for (const server of servers.splice(0)) {
-      await new Promise((resolve) => server.close(resolve));
-    }
+    for (const server of servers.splice(0)) await server.close();
   });
 
   async function serve(listener: RequestListener): Promise<string> {
-    const server = createServer(listener);
+    const server = await startServer(listener);
     servers.push(server);
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    return server.url;
   }
 
   function clientOf(url: string): LogClient {

@@ -1,11 +1,10 @@
 import { expect } from 'chai';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Id } from '../../src/lib/protocol/ids.js';
 import { openRocksdbStore } from '../../src/lib/storage/rocksdb/open-store.js';
+import { startServer, type ListeningServer } from '../support/listening-server.js';
 import { migratedDatabase, type TestDatabase } from '../support/postgres.js';
 import { quickProcess, quickWallet, type SignedItem } from '../support/signed-items.js';
 import { startSu, waitFor, type SuProcess } from '../support/su-process.js';
@@ -79,11 +78,8 @@ async function readCounts(routes: OpenRoutes): ReturnType<Routes['read']> {
 }
 
 /** A Scheduler Unit that is asked for nothing but its health. */
-async function listen(): Promise<{ server: Server; url: string }> {
-  const server = createServer((_request, response) => void response.end());
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
-}
+const startScheduler = (): Promise<ListeningServer> =>
+  startServer((_request, response) => void response.end());
 
 /** Where each process was sent, by whomever. */
 type Answers = Map<Id, Set<string>>;
@@ -120,7 +116,7 @@ for (const [name, open] of [
   describe(`64 clients that spawn the same 100 processes at once, on ${name}`, function () {
     this.timeout(180_000);
     let routes: Routes;
-    let schedulers: readonly { server: Server; url: string }[];
+    let schedulers: readonly ListeningServer[];
     let folder: string;
     let router: SuProcess | undefined;
 
@@ -128,7 +124,7 @@ for (const [name, open] of [
       await testWallet('scheduler');
       routes = await open();
       folder = await mkdtemp(join(tmpdir(), 'su-many-list-'));
-      schedulers = await Promise.all(Array.from({ length: SCHEDULERS }, () => listen()));
+      schedulers = await Promise.all(Array.from({ length: SCHEDULERS }, startScheduler));
       await writeFile(
         join(folder, 'list.json'),
         JSON.stringify(schedulers.map(({ url }) => ({ url }))),
@@ -136,10 +132,7 @@ for (const [name, open] of [
     });
     afterEach(async () => {
       await router?.stop('SIGKILL');
-      for (const { server } of schedulers) {
-        server.close();
-        server.closeAllConnections();
-      }
+      for (const scheduler of schedulers) await scheduler.close();
       await routes.close();
       await rm(folder, { recursive: true, force: true });
     });

@@ -80,7 +80,7 @@ export function makeHttpClient(options: { readonly connectionsMax: number }): Ht
 function exchange(ask: HttpAsk, agent: Agent, mayRepeat: boolean): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
     if (ask.signal?.aborted === true) {
-      reject(new HttpFailure('aborted', 'the request was given up'));
+      reject(givenUp());
       return;
     }
     const dispatch = dispatchOf(ask);
@@ -97,7 +97,7 @@ function exchange(ask: HttpAsk, agent: Agent, mayRepeat: boolean): Promise<HttpA
       settle(() => reject(failure));
       controller?.abort(failure);
     };
-    const onAbort = (): void => fail(new HttpFailure('aborted', 'the request was given up'));
+    const onAbort = (): void => fail(givenUp());
     const deadline = setTimeout(
       () => fail(new HttpFailure('timeout', `no complete answer within ${ask.timeoutMs} ms`)),
       ask.timeoutMs,
@@ -108,14 +108,14 @@ function exchange(ask: HttpAsk, agent: Agent, mayRepeat: boolean): Promise<HttpA
       onRequestStart(given) {
         controller = given;
         // Given up while it waited for a connection.
-        if (settled) given.abort(new HttpFailure('aborted', 'the request was given up'));
+        if (settled) given.abort(givenUp());
       },
       onResponseStart: (_, status, headers) => answer.begin(status, headers),
       onResponseData(given, chunk) {
         if (answer.add(chunk)) return;
         settle(() => resolve(answer.end()));
         // The rest is not worth reading: a connection is cheaper than an answer without end.
-        given.abort(new HttpFailure('aborted', 'the answer is too long'));
+        given.abort(givenUp());
       },
       onResponseEnd: () => settle(() => resolve(answer.end())),
       onResponseError(_, error: NodeJS.ErrnoException) {
@@ -132,20 +132,32 @@ function exchange(ask: HttpAsk, agent: Agent, mayRepeat: boolean): Promise<HttpA
   });
 }
 
+function givenUp(): HttpFailure {
+  return new HttpFailure('aborted', 'the request was given up');
+}
+
 function dispatchOf({ url, method, headers, body }: HttpAsk): Dispatcher.DispatchOptions {
-  const authorization =
-    url.username === ''
-      ? {}
-      : {
-          authorization: `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString('base64')}`,
-        };
   return {
     origin: url.origin,
     path: url.pathname + url.search,
     method,
-    headers: { ...authorization, ...headers },
+    headers: { ...authorizationOf(url), ...headers },
     body: body ?? null,
   };
+}
+
+function authorizationOf({ username, password }: URL): { readonly authorization?: string } {
+  if (username === '') return {};
+  const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  return { authorization: `Basic ${Buffer.from(credentials).toString('base64')}` };
+}
+
+type ReceivedHeaders = Readonly<Record<string, string | string[] | undefined>>;
+
+function firstOfEach(headers: ReceivedHeaders): HttpAnswer['headers'] {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value[0] : value]),
+  );
 }
 
 /** An answer that is coming in, up to a limit. */
@@ -154,7 +166,7 @@ class AnswerReader {
   readonly #chunks: Buffer[] = [];
   #length = 0;
   #status = 0;
-  #headers: HttpAnswer['headers'] = {};
+  #headers: ReceivedHeaders = {};
   #cut = false;
 
   constructor(bytesMax: number) {
@@ -165,14 +177,9 @@ class AnswerReader {
     return this.#status !== 0;
   }
 
-  begin(status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void {
+  begin(status: number, headers: ReceivedHeaders): void {
     this.#status = status;
-    this.#headers = Object.fromEntries(
-      Object.entries(headers).map(([name, value]) => [
-        name,
-        Array.isArray(value) ? value[0] : value,
-      ]),
-    );
+    this.#headers = headers;
   }
 
   /** False: there was more than the limit. */
@@ -187,9 +194,13 @@ class AnswerReader {
 
   end(): HttpAnswer {
     const [first = Buffer.alloc(0)] = this.#chunks;
+    const headers = this.#headers;
     return {
       status: this.#status,
-      headers: this.#headers,
+      // Most answers are told by their status alone.
+      get headers() {
+        return firstOfEach(headers);
+      },
       body: this.#chunks.length > 1 ? Buffer.concat(this.#chunks) : first,
       cut: this.#cut,
     };

@@ -1,9 +1,11 @@
-import { constants, createPublicKey, verify, type KeyObject } from 'node:crypto';
+import { verify, type KeyObject } from 'node:crypto';
 import type { DataItem } from '../protocol/data-item.js';
 import { signatureMessage } from '../protocol/deep-hash.js';
 import { toBase64Url } from '../protocol/ids.js';
+import { pssUnder, rsaKeyOf } from '../protocol/rsa-pss.js';
 import { verifySecp256k1 } from '../protocol/secp256k1.js';
 import { verifyDataItem } from '../protocol/signature-types.js';
+import { withoutStacks } from '../without-stacks.js';
 
 const KEYS_MAX = 256;
 
@@ -36,12 +38,7 @@ export class SignatureVerifier {
 
   /** RSA-PSS over SHA-256, e = 65537, a salt of any length (ANS-104 signature type 1). */
   #verifyRsa(owner: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
-    const options = {
-      key: this.#keyOf(owner),
-      padding: constants.RSA_PKCS1_PSS_PADDING,
-      saltLength: constants.RSA_PSS_SALTLEN_AUTO,
-    };
-    return verify('sha256', message, options, signature);
+    return withoutStacks(() => verify('sha256', message, pssUnder(this.#keyOf(owner)), signature));
   }
 
   #keyOf(owner: Uint8Array): KeyObject {
@@ -49,7 +46,7 @@ export class SignatureVerifier {
     const known = this.#keys.get(n);
     if (known !== undefined) return known;
     if (this.#keys.size >= KEYS_MAX) this.#keys.clear();
-    const key = createPublicKey({ key: { kty: 'RSA', n, e: 'AQAB' }, format: 'jwk' });
+    const key = rsaKeyOf(owner);
     this.#keys.set(n, key);
     return key;
   }
