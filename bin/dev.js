@@ -3,7 +3,7 @@
 // The same as run.js, on the sources: no build, and stack traces that name them.
 const { availableParallelism } = require('node:os');
 const { join } = require('node:path');
-process.env.UV_THREADPOOL_SIZE ??= String(Math.max(8, availableParallelism() + 4));
+process.env.UV_THREADPOOL_SIZE ??= String(Math.max(8, availableParallelism() + 5));
 
 import('../src/lib/cli/main.ts').then(
   ({ runCli }) => runCli({ root: join(__dirname, '..'), commands: './src/commands' }),

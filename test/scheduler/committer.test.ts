@@ -1,5 +1,9 @@
 import { expect } from 'chai';
-import { Committer, type CommitListener } from '../../src/lib/scheduler/committer.js';
+import {
+  Committer,
+  type CommitListener,
+  type Gathering,
+} from '../../src/lib/scheduler/committer.js';
 import type { NewEntry, Run, RunOutcome } from '../../src/lib/scheduler/ports.js';
 import { MemoryScheduleStore } from '../support/memory-schedule-store.js';
 import { openLaneHarness, unsignedItem } from '../support/lane-harness.js';
@@ -30,12 +34,16 @@ interface Settled {
   readonly later: number;
 }
 
-function listenerOf(entries: readonly NewEntry[]): CommitListener & { settledRuns: Settled[] } {
+function listenerOf(
+  entries: readonly NewEntry[],
+  inLine = 0,
+): CommitListener & { settledRuns: Settled[] } {
   const settledRuns: Settled[] = [];
   const processId = entries[0]?.processId;
   if (processId === undefined) throw new Error('a listener needs entries');
   return {
     processId,
+    inLine,
     settledRuns,
     settled: (outcome, run, later) =>
       void settledRuns.push({ outcome, entries: run.length, later: later.length }),
@@ -46,17 +54,41 @@ const turns = async (count = 5): Promise<void> => {
   for (let i = 0; i < count; i += 1) await new Promise((resolve) => setImmediate(resolve));
 };
 
+/** Ends when it is told that the time is over, or that there is enough. */
+class ManualPause {
+  readonly waits: { readonly ms: number; readonly end: () => void }[] = [];
+  under = 0;
+
+  readonly pause: Gathering['pause'] = async (ms, signal) => {
+    this.under += 1;
+    await new Promise<void>((end) => {
+      this.waits.push({ ms, end });
+      signal.addEventListener('abort', () => end());
+    });
+    this.under -= 1;
+  };
+}
+
+/** Nobody stands in line for a signature. */
+const NO_LINE: Gathering = {
+  waitingToSign: () => 0,
+  entriesEnough: 3,
+  waitMaxMs: 40,
+  pause: () => Promise.reject(new Error('without a line nothing waits')),
+};
+
 const APPENDED: RunOutcome = { status: 'appended', outboxKeys: [] };
 
 function committerOn(
   store: SlowStore,
-  limits: { entriesMax?: number; bytesMax?: number } = {},
+  limits: { entriesMax?: number; bytesMax?: number; gathering?: Partial<Gathering> } = {},
 ): Committer {
   return new Committer({
     store,
     entriesMax: limits.entriesMax ?? 100,
     bytesMax: limits.bytesMax ?? 1 << 20,
     queueMax: 4,
+    gathering: { ...NO_LINE, ...limits.gathering },
     monotonicMs: () => performance.now(),
   });
 }
@@ -157,6 +189,7 @@ describe('the committer', () => {
       entriesMax: 1,
       bytesMax: 1,
       queueMax: 1,
+      gathering: NO_LINE,
       monotonicMs: () => 0,
     });
     addAll(throwing, listener, entries);
@@ -169,5 +202,69 @@ describe('the committer', () => {
       'unknown',
       'unknown',
     ]);
+  });
+
+  describe('while jobs stand in line for a signature', () => {
+    it('gathers entries until there are enough', async () => {
+      const store = new SlowStore();
+      const { pause, waits } = new ManualPause();
+      const committer = committerOn(store, { gathering: { pause, entriesEnough: 3 } });
+      const entries = await entriesOf(3);
+      const listener = listenerOf(entries, 9);
+      addAll(committer, listener, entries.slice(0, 2));
+      await turns();
+      expect(waits.map(({ ms }) => ms)).to.deep.equal([40]);
+      expect(store.batches).to.have.length(0);
+      committer.add(listener, entries[2]!, entries[1]?.head);
+      await turns();
+      expect(store.batches[0]?.runs.map((run) => run.entries.length)).to.deep.equal([3]);
+    });
+
+    it('waits for no more than its time', async () => {
+      const store = new SlowStore();
+      const { pause, waits } = new ManualPause();
+      const committer = committerOn(store, { gathering: { pause, waitingToSign: () => 7 } });
+      const entries = await entriesOf(1);
+      addAll(committer, listenerOf(entries), entries);
+      await turns();
+      expect(store.batches).to.have.length(0);
+      waits[0]?.end();
+      await turns();
+      expect(store.batches).to.have.length(1);
+    });
+
+    it('waits no longer when no more stand in line than are gathered', async () => {
+      const store = new SlowStore();
+      const pauses = new ManualPause();
+      let waiting = 2;
+      const gathering = { pause: pauses.pause, waitingToSign: () => waiting };
+      const committer = committerOn(store, { gathering });
+      const entries = await entriesOf(2);
+      const listener = listenerOf(entries, 1);
+      addAll(committer, listener, entries.slice(0, 1));
+      await turns();
+      expect(pauses.under).to.equal(1);
+      waiting = 1;
+      committer.add(listener, entries[1]!, entries[0]?.head);
+      await turns();
+      expect(pauses.under).to.equal(0);
+      expect(store.batches[0]?.runs.map((run) => run.entries.length)).to.deep.equal([2]);
+    });
+
+    it('gathers for the next transaction what was signed while one ran', async () => {
+      const store = new SlowStore();
+      const { pause, waits } = new ManualPause();
+      const committer = committerOn(store, { gathering: { pause } });
+      const entries = await entriesOf(3);
+      addAll(committer, listenerOf(entries), entries.slice(0, 1));
+      await turns();
+      committer.add(listenerOf(entries, 5), entries[1]!, entries[0]?.head);
+      store.batches[0]?.answer([APPENDED]);
+      await turns();
+      expect([store.batches.length, waits.length]).to.deep.equal([1, 1]);
+      committer.add(listenerOf(entries), entries[2]!, entries[1]?.head);
+      await turns();
+      expect(store.batches[1]?.runs.map((run) => run.entries.length)).to.deep.equal([2]);
+    });
   });
 });

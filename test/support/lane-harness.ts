@@ -6,6 +6,7 @@ import { batchPerTick } from '../../src/lib/batch-per-tick.js';
 import { Committer } from '../../src/lib/scheduler/committer.js';
 import { makeLanes, type Lanes } from '../../src/lib/scheduler/lanes.js';
 import type { Placement } from '../../src/lib/scheduler/process-lane.js';
+import { delayByTimer } from '../../src/lib/uploader/delay.js';
 import type { MemoryScheduleStore } from './memory-schedule-store.js';
 
 export interface LaneHarness {
@@ -44,6 +45,12 @@ export function openLaneHarness(options: LaneHarnessOptions): LaneHarness {
     entriesMax: 64,
     bytesMax: 1 << 20,
     queueMax: 128,
+    gathering: {
+      waitingToSign: () => queue.length,
+      entriesEnough: 4,
+      waitMaxMs: 5,
+      pause: delayByTimer,
+    },
     monotonicMs: () => performance.now(),
   });
   const lanes = makeLanes({

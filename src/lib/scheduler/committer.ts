@@ -4,12 +4,15 @@ import type { NewEntry, Run, RunOutcome, ScheduleStore } from './ports.js';
 
 /*
  * Group commit. Everything that was signed while the last transaction ran goes into the next one, so that one
- * flush serves many processes; at most one transaction is under way.
+ * flush serves many processes; at most one transaction is under way. While jobs stand in line for a signature, the cores
+ * are what everybody waits for, and a transaction of few entries takes them from the signatures: then the next one gathers
+ * entries for a moment (Gathering). Without a line nothing waits.
  *
  * Promises:
  * - entries of a process reach the store in the order they were added, as one run per transaction;
  * - every added entry is settled exactly once: by its lane being told the run's outcome, or by being handed back
  *   with that outcome because an entry before it was not written;
+ * - no entry waits for others longer than `gathering.waitMaxMs`, whatever becomes of them;
  * - after a run that was not appended nothing of that process stays queued: its lane starts anew from storage.
  * When the store throws, the outcome of every run of the transaction is unknown, and the lanes are told so.
  */
@@ -17,11 +20,24 @@ import type { NewEntry, Run, RunOutcome, ScheduleStore } from './ports.js';
 /** The lane's end of a commit. */
 export interface CommitListener {
   readonly processId: Id;
+  /** Jobs of the process that are not signed yet, nor being signed. */
+  readonly inLine: number;
   /**
    * @param entries the entries of the run, in order.
    * @param later entries of the same process that were queued behind the run; empty when it was appended.
    */
   settled(outcome: RunOutcome, entries: readonly NewEntry[], later: readonly NewEntry[]): void;
+}
+
+/** When a transaction that could begin waits for more entries. */
+export interface Gathering {
+  /** Jobs of all lanes that wait for a place to sign in. */
+  readonly waitingToSign: () => number;
+  /** So many entries are enough. */
+  readonly entriesEnough: number;
+  readonly waitMaxMs: number;
+  /** Ends early when the signal comes; never rejects. */
+  readonly pause: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
 export interface CommitterOptions {
@@ -32,6 +48,7 @@ export interface CommitterOptions {
   readonly bytesMax: number;
   /** Entries queued at most before lanes are asked to wait. */
   readonly queueMax: number;
+  readonly gathering: Gathering;
   /** A clock that never steps, ms. */
   readonly monotonicMs: () => number;
   /** Told after each transaction, after the lanes. */
@@ -57,6 +74,10 @@ export class Committer {
   readonly #queues = new Map<Id, Queue>();
   #queued = 0;
   #running = false;
+  /** Jobs that stood in line when the last entry was added. */
+  #line = 0;
+  /** While a transaction waits for more entries: to be aborted when it has enough. */
+  #gathering: AbortController | undefined;
   #roomWaiters: (() => void)[] = [];
 
   constructor(options: CommitterOptions) {
@@ -88,6 +109,9 @@ export class Committer {
       queue.entries.push(entry);
     }
     this.#queued += 1;
+    const { waitingToSign } = this.#options.gathering;
+    this.#line = Math.max(listener.inLine, waitingToSign());
+    if (!this.#isWorthWaiting()) this.#gathering?.abort();
     if (this.#running) return;
     this.#running = true;
     // drain() hands every failure to the lanes and cannot reject.
@@ -96,6 +120,7 @@ export class Committer {
 
   async #drain(): Promise<void> {
     while (this.#queues.size > 0) {
+      await this.#gather();
       const batch = this.#take();
       const runs = batch.map(({ run }) => run);
       const begun = this.#options.monotonicMs();
@@ -112,6 +137,19 @@ export class Committer {
       this.#wakeRoomWaiters();
     }
     this.#running = false;
+  }
+
+  /** With more in line than are queued: those who wait here have clients who post nothing until they are answered. */
+  #isWorthWaiting(): boolean {
+    return this.#line > this.#queued && this.#queued < this.#options.gathering.entriesEnough;
+  }
+
+  async #gather(): Promise<void> {
+    if (!this.#isWorthWaiting()) return;
+    const { pause, waitMaxMs } = this.#options.gathering;
+    this.#gathering = new AbortController();
+    await pause(waitMaxMs, this.#gathering.signal);
+    this.#gathering = undefined;
   }
 
   async #append(runs: readonly Run[]): Promise<readonly RunOutcome[]> {

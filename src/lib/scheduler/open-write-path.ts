@@ -23,6 +23,8 @@ export interface WritePathOptions {
   /** A clock that never steps, ms. */
   readonly monotonicMs: () => number;
   readonly random: (length: number) => Uint8Array;
+  /** Waits so many ms, or until the signal comes; never rejects. */
+  readonly pause: (ms: number, signal: AbortSignal) => Promise<void>;
   /** What the program still waits for before it takes writes, undefined when nothing. */
   readonly missing: () => string | undefined;
   readonly processAssignment: boolean;
@@ -39,7 +41,10 @@ export interface WritePathOptions {
 
 /** Bounds of the queues; beyond them clients are asked to come back. */
 export interface WriteLimits {
-  /** Signatures under way at once: one per core, so that no flush waits behind a queue of them. */
+  /**
+   * Signatures under way at once: one a core, and one more that a core finds when it has made one, before the event loop comes
+   * to it. More of them keep the event loop, and with it whoever reads, from the cores.
+   */
   readonly signaturesAtOnce: number;
   readonly jobsMax: number;
   readonly lineMax: number;
@@ -48,6 +53,9 @@ export interface WriteLimits {
   readonly attemptsMax: number;
   readonly batchEntriesMax: number;
   readonly batchBytesMax: number;
+  /** What a transaction gathers while jobs stand in line (Gathering). */
+  readonly gatherEntries: number;
+  readonly gatherMs: number;
   readonly lookUpsAtOnce: number;
 }
 
@@ -58,6 +66,8 @@ export const WRITE_LIMITS: Omit<WriteLimits, 'signaturesAtOnce'> = {
   attemptsMax: 32,
   batchEntriesMax: 256,
   batchBytesMax: 16 * 1024 * 1024,
+  gatherEntries: 16,
+  gatherMs: 40,
   lookUpsAtOnce: 256,
 };
 
@@ -80,8 +90,8 @@ export interface WritePath {
 export function openWritePath(options: WritePathOptions): WritePath {
   const { store, signer, clock, monotonicMs, limits, observe, guards = NO_GUARDS } = options;
   const groupOf = options.groupOf ?? ((): string => '');
-  const committers = new PerGroup(() => makeCommitter(options));
   const signingPlaces = pLimit(limits.signaturesAtOnce);
+  const committers = new PerGroup(() => makeCommitter(options, () => signingPlaces.pendingCount));
   const findReceipt = batchPerGroup(
     (query) => groupOf(processOf(query)),
     (queries: Parameters<ScheduleStore['findReceipts']>[0]) => store.findReceipts(queries),
@@ -142,12 +152,21 @@ export function openWritePath(options: WritePathOptions): WritePath {
   };
 }
 
-function makeCommitter({ store, limits, monotonicMs, observe }: WritePathOptions): Committer {
+function makeCommitter(
+  { store, limits, pause, monotonicMs, observe }: WritePathOptions,
+  waitingToSign: () => number,
+): Committer {
   return new Committer({
     store,
     entriesMax: limits.batchEntriesMax,
     bytesMax: limits.batchBytesMax,
     queueMax: 2 * limits.batchEntriesMax,
+    gathering: {
+      waitingToSign,
+      entriesEnough: limits.gatherEntries,
+      waitMaxMs: limits.gatherMs,
+      pause,
+    },
     monotonicMs,
     onCommitted: observe.committed,
   });

@@ -102,6 +102,10 @@ export class ProcessLane implements CommitListener {
     this.#belief = options.head === undefined ? UNREAD : { kind: 'head', head: options.head };
   }
 
+  get inLine(): number {
+    return this.#line.length;
+  }
+
   /** Jobs that stand in line or wait for their commit. */
   get depth(): number {
     return this.#line.length + this.#unconfirmed.size;

@@ -9,6 +9,7 @@ import type { Guards } from '../scheduler/guards.js';
 import { openWritePath, WRITE_LIMITS, type WritePath } from '../scheduler/open-write-path.js';
 import { UPLOAD_ASSIGNMENT, UPLOAD_BUNDLE, UPLOAD_ITEM } from '../scheduler/ports.js';
 import type { Gateway, NewEntry, Signer } from '../scheduler/ports.js';
+import { delayByTimer } from '../uploader/delay.js';
 import type { FreshRow, OutboxWorker } from '../uploader/outbox-worker.js';
 import type { Upload } from '../uploader/ports.js';
 import { clock, monotonicMs } from './clocks.js';
@@ -37,13 +38,14 @@ export function openWrites(config: SchedulerConfig, parts: WriteParts): WritePat
     clock,
     monotonicMs,
     random: (length) => randomBytes(length),
+    pause: delayByTimer,
     missing: () => opened.missing(),
     processAssignment: config.processAssignment,
     assignRetryWindowMs: config.assignRetryWindowMs,
     processCacheSize: config.processCacheSize,
     readyAt: monotonicMs() + config.warmupDelayMs,
     guards: parts.guards,
-    limits: { ...WRITE_LIMITS, signaturesAtOnce: availableParallelism() },
+    limits: { ...WRITE_LIMITS, signaturesAtOnce: availableParallelism() + 1 },
     observe: {
       signed: (durationMs) => metrics.observeSign(durationMs),
       waited: (durationMs) => metrics.observeCore('acquire_write_lock', durationMs),
