@@ -1,5 +1,5 @@
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { createBareServer, type BareAnswer } from './bare-http.js';
 
 /*
  * A program of its own: gateway and bundler as cheap as they can be, so that a figure is about the scheduler.
@@ -8,30 +8,21 @@ import type { AddressInfo } from 'node:net';
  */
 let uploads = 0;
 let isAway = false;
-const server = createServer((request, response) => {
-  if (request.url === '/info') {
-    response.end('{"height":1500000}');
-    return;
-  }
-  if (request.url === '/count') {
-    response.end(String(uploads));
-    return;
-  }
-  if (request.url === '/away' || request.url === '/back') {
-    isAway = request.url === '/away';
-    response.end();
-    return;
-  }
-  request.resume();
-  request.on('end', () => {
-    if (isAway) {
-      response.statusCode = 503;
-      response.end('{}');
-      return;
-    }
-    uploads += 1;
-    response.end('{}');
-  });
-});
+
+function answer(method: string, path: string): BareAnswer {
+  if (path === '/info') return { status: 200, body: '{"height":1500000}' };
+  if (path === '/count') return { status: 200, body: String(uploads) };
+  if (method === 'POST') return takeUpload();
+  if (path === '/away' || path === '/back') isAway = path === '/away';
+  return { status: 200, body: '{}' };
+}
+
+function takeUpload(): BareAnswer {
+  if (isAway) return { status: 503, body: '{}' };
+  uploads += 1;
+  return { status: 200, body: '{}' };
+}
+
+const server = createBareServer(answer);
 server.listen(0, '127.0.0.1', () => process.send?.((server.address() as AddressInfo).port));
 process.on('disconnect', () => process.exit(0));

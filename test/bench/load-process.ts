@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { Agent } from 'node:http';
-import { post } from '../support/load.js';
+import { BarePoster } from './bare-http.js';
 
 /*
  * A program of its own: posts presigned items, so many at once, and measures each receipt.
@@ -46,13 +45,13 @@ function itemsOf(file: string): readonly Buffer[] {
 
 async function run(order: Order): Promise<Report> {
   const items = itemsOf(order.file);
-  const agent = new Agent({ keepAlive: true, maxSockets: order.clients });
   const latenciesMs: number[] = [];
   const failures: Record<string, number> = {};
   const begun = performance.now();
   const end = Math.min(order.to, items.length);
   let next = order.from;
   const client = async (): Promise<void> => {
+    const poster = new BarePoster(order.url);
     while (next < end && performance.now() - begun < (order.durationMs ?? Infinity)) {
       const bytes = items[next] ?? Buffer.alloc(0);
       const place = next - order.from;
@@ -62,14 +61,14 @@ async function run(order: Order): Promise<Report> {
         if (waitMs > 1) await new Promise((resolve) => setTimeout(resolve, waitMs));
       }
       const sentAt = performance.now();
-      const { status } = await post(order.url, { bytes }, agent);
+      const status = await poster.post(bytes);
       if (status === 200) latenciesMs.push(performance.now() - sentAt);
       else failures[status] = (failures[status] ?? 0) + 1;
     }
+    poster.close();
   };
   await Promise.all(Array.from({ length: order.clients }, client));
   const elapsedMs = performance.now() - begun;
-  agent.destroy();
   latenciesMs.sort((a, b) => a - b);
   return { acknowledged: latenciesMs.length, next, elapsedMs, failures, latenciesMs };
 }
