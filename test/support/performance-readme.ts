@@ -5,8 +5,9 @@ import type { Goal, StoreName } from '../bench/bench-case.js';
 import { formatGoal, formatNumber, type CaseReport, type RunReport } from '../bench/report.js';
 
 /*
- * npm run bench:readme -- FILE [FILE…]: takes what `npm run bench -- --json FILE` wrote, one file a version of Node, keeps the
- * figures that have a goal in docs/performance.json, and writes the README's table from them.
+ * npm run bench:readme -- FILE [FILE…]: takes what `npm run bench -- --json FILE` wrote, keeps the figures that have a goal in
+ * docs/performance.json, and writes the README's tables from them. Files of one version of Node are one run in parts, such as one a
+ * store. Works that were not measured again keep the figures they have, in tables of their own.
  */
 
 const README = new URL('../../README.md', import.meta.url);
@@ -28,6 +29,38 @@ export interface KeptRun extends Pick<
   'date' | 'machine' | 'versions' | 'isQuick' | 'entries' | 'signing'
 > {
   readonly figures: readonly KeptFigure[];
+}
+
+/** The parts of each run, by the version of Node, as one. */
+export function joinReports(parts: readonly RunReport[]): readonly RunReport[] {
+  const joined = new Map<string, RunReport>();
+  for (const part of parts) {
+    const begun = joined.get(part.versions.node);
+    joined.set(
+      part.versions.node,
+      begun === undefined
+        ? part
+        : {
+            ...begun,
+            versions: { ...part.versions, ...begun.versions },
+            cases: [...begun.cases, ...part.cases],
+          },
+    );
+  }
+  return [...joined.values()];
+}
+
+/** What earlier runs have of works that no later one measured with the same version of Node. */
+export function keepUnmeasured(
+  earlier: readonly KeptRun[],
+  later: readonly KeptRun[],
+): readonly KeptRun[] {
+  return earlier.flatMap((run) => {
+    const again = later.filter(({ versions }) => versions.node === run.versions.node);
+    const works = new Set(again.flatMap(({ figures }) => figures.map(({ work }) => work)));
+    const figures = run.figures.filter(({ work }) => !works.has(work));
+    return figures.length === 0 ? [] : [{ ...run, figures }];
+  });
 }
 
 const STORE_TITLES: Readonly<Record<StoreName, string>> = {
@@ -91,12 +124,13 @@ function renderRun(run: KeptRun): string {
   ].join('\n');
 }
 
-function machineText({ machine, versions, signing, entries, date }: KeptRun): string {
+function machineText({ machine, versions, signing, entries, date, figures }: KeptRun): string {
   const database = versions.postgres === undefined ? '' : `PostgreSQL ${versions.postgres}, `;
+  const isLarge = figures.some(({ work }) => /^(pages|large log)/.test(work));
   return (
     `${machine.processor}, ${machine.cores} cores, ${(machine.memoryBytes / 1e9).toFixed(0)} GB, ${database}` +
     `${signing.all.toFixed(0)} RSA-4096 signatures a second on all cores and ${signing.one.toFixed(0)} on one, ` +
-    `large log of ${entries} entries, ${date}`
+    `${isLarge ? `large log of ${entries} entries, ` : ''}${date}`
   );
 }
 
@@ -135,7 +169,9 @@ export function keptRuns(): readonly KeptRun[] {
 
 async function main(files: readonly string[]): Promise<void> {
   if (files.length === 0) throw new Error('npm run bench:readme -- FILE [FILE…]');
-  const runs = files.map((file) => keepRun(JSON.parse(readFileSync(file, 'utf8')) as RunReport));
+  const parts = files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as RunReport);
+  const measured = joinReports(parts).map(keepRun);
+  const runs = [...measured, ...keepUnmeasured(keptRuns(), measured)];
   writeFileSync(
     FIGURES,
     await format(JSON.stringify({ runs }), { parser: 'json', printWidth: 100 }),
