@@ -194,6 +194,13 @@ describe('a migration from the database to the disk', function () {
     await expectComplete();
   });
 
+  it('stopped while it copies the processes, says how to go on as well, and does', async () => {
+    const stopped = await codeOf(disk.migrate('0', { signal: AbortSignal.abort() }));
+    expect(stopped).to.match(/^interrupted: .*processes.*su migrate-disk 0 goes on from there/);
+    expect((await disk.migrate('0', { verify: true })).rowsCopied).to.equal(ROWS);
+    await expectComplete();
+  });
+
   it('tries a failed batch again, and names the range when it stays failed', async () => {
     let failures = 3;
     const failing = (isDown: (span: RowSpan) => boolean): RowSource => ({

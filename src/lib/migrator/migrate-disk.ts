@@ -80,7 +80,7 @@ export async function migrateDisk(
   const plan = await planSegments(options.range, { ...parts, segments: options.segments });
   events.planned(plan);
   events.phase('processes');
-  const processes = await copyProcesses(parts);
+  const processes = await copyProcesses(formatRange(options.range), parts);
   const copied = await copySegments(plan, options, parts);
   events.phase('settling');
   // After a restart the rows were there twice.
@@ -104,10 +104,16 @@ export async function migrateDisk(
   };
 }
 
-async function copyProcesses({ source, copy, signal }: MigrationParts): Promise<number> {
+async function copyProcesses(
+  name: string,
+  { source, copy, signal }: MigrationParts,
+): Promise<number> {
   let count = 0;
   for await (const piece of source.readProcesses(0)) {
-    if (signal.aborted) throw new SuError('interrupted', 'stopped while the processes were copied');
+    if (signal.aborted) {
+      const state = `stopped while the processes were copied, ${count} of them are`;
+      throw new SuError('interrupted', `${state}. su migrate-disk ${name} goes on from there`);
+    }
     await copy.writeProcesses(piece);
     count += piece.length;
   }
