@@ -110,10 +110,8 @@ async function copyProcesses(
 ): Promise<number> {
   let count = 0;
   for await (const piece of source.readProcesses(0)) {
-    if (signal.aborted) {
-      const state = `stopped while the processes were copied, ${count} of them are`;
-      throw new SuError('interrupted', `${state}. su migrate-disk ${name} goes on from there`);
-    }
+    if (signal.aborted)
+      throw interrupted(`stopped while the processes were copied, ${count} of them are`, name);
     await copy.writeProcesses(piece);
     count += piece.length;
   }
@@ -157,13 +155,12 @@ async function copySegments(
   const left = `${plan.rows - plan.rowsBefore - rowsCopied} of its ${plan.rows} rows are not copied`;
   if (failures.length > 0)
     throw failed(failures[0], `range ${name} is not complete, ${left}`, name);
-  if (stopped) {
-    throw new SuError(
-      'interrupted',
-      `stopped; range ${name}: ${left}. su migrate-disk ${name} goes on from there`,
-    );
-  }
+  if (stopped) throw interrupted(`stopped; range ${name}: ${left}`, name);
   return { rowsCopied, bytesCopied };
+}
+
+function interrupted(state: string, name: string): SuError {
+  return new SuError('interrupted', `${state}. su migrate-disk ${name} goes on from there`);
 }
 
 function failed(cause: unknown, state: string, name: string): unknown {
