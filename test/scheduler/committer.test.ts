@@ -37,13 +37,15 @@ interface Settled {
 function listenerOf(
   entries: readonly NewEntry[],
   inLine = 0,
-): CommitListener & { settledRuns: Settled[] } {
+  isContended = false,
+): CommitListener & { inLine: number; settledRuns: Settled[] } {
   const settledRuns: Settled[] = [];
   const processId = entries[0]?.processId;
   if (processId === undefined) throw new Error('a listener needs entries');
   return {
     processId,
     inLine,
+    isContended,
     settledRuns,
     settled: (outcome, run, later) =>
       void settledRuns.push({ outcome, entries: run.length, later: later.length }),
@@ -256,15 +258,51 @@ describe('the committer', () => {
       const { pause, waits } = new ManualPause();
       const committer = committerOn(store, { gathering: { pause } });
       const entries = await entriesOf(3);
-      addAll(committer, listenerOf(entries), entries.slice(0, 1));
+      const listener = listenerOf(entries);
+      addAll(committer, listener, entries.slice(0, 1));
       await turns();
-      committer.add(listenerOf(entries, 5), entries[1]!, entries[0]?.head);
+      listener.inLine = 5;
+      committer.add(listener, entries[1]!, entries[0]?.head);
       store.batches[0]?.answer([APPENDED]);
       await turns();
       expect([store.batches.length, waits.length]).to.deep.equal([1, 1]);
-      committer.add(listenerOf(entries), entries[2]!, entries[1]?.head);
+      listener.inLine = 0;
+      committer.add(listener, entries[2]!, entries[1]?.head);
       await turns();
       expect(store.batches[1]?.runs.map((run) => run.entries.length)).to.deep.equal([2]);
+    });
+
+    it('counts all who stand in line, not only those behind the last entry', async () => {
+      const store = new SlowStore();
+      const { pause, waits } = new ManualPause();
+      const committer = committerOn(store, { gathering: { pause } });
+      const a = await entriesOf(1);
+      const b = await entriesOf(1);
+      addAll(committer, listenerOf(a, 9), a);
+      addAll(committer, listenerOf(b), b);
+      await turns();
+      expect([store.batches.length, waits.length]).to.deep.equal([0, 1]);
+    });
+
+    it('waits neither with bytes enough for a transaction nor behind a full one', async () => {
+      const store = new SlowStore();
+      const committer = committerOn(store, { bytesMax: 10, gathering: { entriesEnough: 9 } });
+      const entries = await entriesOf(3);
+      addAll(committer, listenerOf(entries, 9), entries);
+      for (let batch = 0; batch < 3; batch += 1) {
+        await turns();
+        expect(store.batches).to.have.length(batch + 1);
+        store.batches[batch]?.answer([APPENDED]);
+      }
+    });
+
+    it('does not wait while another server takes the places of a process', async () => {
+      const store = new SlowStore();
+      const committer = committerOn(store);
+      const entries = await entriesOf(1);
+      addAll(committer, listenerOf(entries, 9, true), entries);
+      await turns();
+      expect(store.batches).to.have.length(1);
     });
   });
 });

@@ -1,7 +1,20 @@
 import { expect } from 'chai';
 import { SuError } from '../../src/lib/errors.js';
+import type { CommitListener } from '../../src/lib/scheduler/committer.js';
+import type { NewEntry } from '../../src/lib/scheduler/ports.js';
+import { ProcessLane } from '../../src/lib/scheduler/process-lane.js';
+import {
+  faultOfLog,
+  laneContext,
+  openLaneHarness,
+  seeded,
+  unsignedItem,
+} from '../support/lane-harness.js';
 import { MemoryScheduleStore, type Fault } from '../support/memory-schedule-store.js';
-import { faultOfLog, openLaneHarness, seeded, unsignedItem } from '../support/lane-harness.js';
+
+async function untilSigned(added: readonly unknown[], count: number): Promise<void> {
+  while (added.length < count) await new Promise((resolve) => setImmediate(resolve));
+}
 
 describe('the lane of a process', () => {
   it('gives the process nonce 0 and its messages the nonces after it, chained', async () => {
@@ -147,6 +160,42 @@ describe('the lane of a process', () => {
     expect(faultOfLog(store, process.id)).to.equal(undefined);
   });
 
+  it('is contended for a second after its head had moved', async () => {
+    let now = 0;
+    const added: { readonly listener: CommitListener; readonly entry: NewEntry }[] = [];
+    const process = unsignedItem();
+    const lane = new ProcessLane(process.id, {
+      head: undefined,
+      onIdle: () => undefined,
+      context: {
+        ...laneContext(new MemoryScheduleStore()),
+        monotonicMs: () => now,
+        committerOf: () => ({
+          room: () => Promise.resolve(),
+          add: (listener, entry) => void added.push({ listener, entry }),
+        }),
+      },
+    });
+    const placed = lane.enter({
+      kind: 'process',
+      processId: process.id,
+      item: process,
+      withAssignment: true,
+      identity: { kind: 'process', id: process.id },
+    });
+    await untilSigned(added, 1);
+    expect(lane.isContended).to.equal(false);
+    lane.settled({ status: 'moved' }, [added[0]!.entry], []);
+    expect(lane.isContended).to.equal(true);
+    await untilSigned(added, 2);
+    now = 999;
+    lane.settled({ status: 'appended', outboxKeys: ['1'] }, [added[1]!.entry], []);
+    await placed;
+    expect(lane.isContended).to.equal(true);
+    now = 1000;
+    expect(lane.isContended).to.equal(false);
+  });
+
   it('returns the receipt of the other server when that stored the same message', async () => {
     const store = new MemoryScheduleStore();
     const ours = openLaneHarness({ store });
@@ -215,6 +264,28 @@ describe('the lane of a process', () => {
       'fulfilled',
     ]);
     expect(store.logs.get(process.id)).to.have.length(4);
+    expect(faultOfLog(store, process.id)).to.equal(undefined);
+  });
+
+  it('refuses one job alone whose earlier entry cannot be read', async () => {
+    const store = new MemoryScheduleStore();
+    const harness = openLaneHarness({ store });
+    const process = unsignedItem();
+    await harness.spawn(process);
+    const items = [1, 2, 3].map(() => unsignedItem(process.id));
+    const faults: Fault[] = ['unknown-before'];
+    store.nextFault = () => faults.shift() ?? 'none';
+    const find = store.findReceipts.bind(store);
+    store.findReceipts = (queries) =>
+      queries.some((query) => query.kind === 'message' && query.id === items[0]?.id)
+        ? Promise.reject(new SuError('invariant', 'a row is damaged'))
+        : find(queries);
+    const placed = await Promise.allSettled(items.map((item) => harness.post(process.id, item)));
+    expect(placed.map(({ status }) => status)).to.deep.equal([
+      'rejected',
+      'fulfilled',
+      'fulfilled',
+    ]);
     expect(faultOfLog(store, process.id)).to.equal(undefined);
   });
 

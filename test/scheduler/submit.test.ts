@@ -181,13 +181,18 @@ describe('submit', () => {
     expect(harness.jobs).to.have.length(2);
   });
 
-  it('does not join an assign on the base layer with a plain one', async () => {
+  it('checks an assign on the base layer and a plain one each, and places them once', async () => {
     const harness = new Harness();
     const query = { processId, assign: transactionId, exclude: undefined };
-    await Promise.all(
+    const receipts = await Promise.all(
       [true, false].map((baseLayer) => harness.submit.submitAssign({ ...query, baseLayer })),
     );
-    expect(harness.jobs).to.have.length(2);
+    expect(harness.assignsChecked).to.equal(2);
+    expect(harness.jobs).to.have.length(1);
+    expect(receipts.map(({ nonce, repeated }) => [nonce, repeated])).to.deep.equal([
+      [7, false],
+      [7, true],
+    ]);
   });
 
   it('joins no assigns when the window is off', async () => {

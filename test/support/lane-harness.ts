@@ -5,7 +5,7 @@ import { idToBytes, type Id } from '../../src/lib/protocol/ids.js';
 import { batchPerTick } from '../../src/lib/batch-per-tick.js';
 import { Committer } from '../../src/lib/scheduler/committer.js';
 import { makeLanes, type Lanes } from '../../src/lib/scheduler/lanes.js';
-import type { Placement } from '../../src/lib/scheduler/process-lane.js';
+import type { LaneContext, Placement } from '../../src/lib/scheduler/process-lane.js';
 import { delayByTimer } from '../../src/lib/uploader/delay.js';
 import type { MemoryScheduleStore } from './memory-schedule-store.js';
 
@@ -30,6 +30,28 @@ export interface LaneHarnessOptions {
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** What a lane needs besides a committer: every signature has a place, and is random bytes. */
+export function laneContext(store: MemoryScheduleStore): Omit<LaneContext, 'committerOf'> {
+  return {
+    readHead: batchPerTick((ids: readonly Id[]) => store.readHeads(ids), 100),
+    findReceipt: batchPerTick((queries) => store.findReceipts(queries), 100),
+    inSigningPlace: (_, work) => work(),
+    now: Date.now,
+    monotonicMs: () => performance.now(),
+    blockHeight: () => 1_500_000,
+    owner: new Uint8Array(512).fill(7),
+    random: (length) => randomBytes(length),
+    async sign() {
+      await turn();
+      return randomBytes(512);
+    },
+    observeWait: () => undefined,
+    lineMax: 1000,
+    waitMaxMs: 60_000,
+    attemptsMax: 50,
+  };
+}
 
 /** Lanes and committer as the server wires them, over a store in memory, with signatures that are random bytes. */
 export function openLaneHarness(options: LaneHarnessOptions): LaneHarness {
@@ -57,10 +79,9 @@ export function openLaneHarness(options: LaneHarnessOptions): LaneHarness {
     headsMax: 100,
     jobsMax: 10_000,
     context: {
+      ...laneContext(store),
       committerOf: () => committer,
-      readHead: batchPerTick((ids: readonly Id[]) => store.readHeads(ids), 100),
-      findReceipt: batchPerTick((queries) => store.findReceipts(queries), 100),
-      async inSigningPlace(work) {
+      async inSigningPlace(_, work) {
         if (free === 0) await new Promise<void>((resolve) => queue.push(resolve));
         else free -= 1;
         try {
@@ -72,10 +93,6 @@ export function openLaneHarness(options: LaneHarnessOptions): LaneHarness {
         }
       },
       now,
-      monotonicMs: () => performance.now(),
-      blockHeight: () => 1_500_000,
-      owner: new Uint8Array(512).fill(7),
-      random: (length) => randomBytes(length),
       async sign() {
         signatures += 1;
         underWay += 1;
@@ -84,10 +101,8 @@ export function openLaneHarness(options: LaneHarnessOptions): LaneHarness {
         underWay -= 1;
         return randomBytes(512);
       },
-      observeWait: () => undefined,
-      lineMax: options.lineMax ?? 1000,
-      waitMaxMs: 60_000,
-      attemptsMax: options.attemptsMax ?? 50,
+      ...(options.lineMax !== undefined && { lineMax: options.lineMax }),
+      ...(options.attemptsMax !== undefined && { attemptsMax: options.attemptsMax }),
     },
   });
   return {

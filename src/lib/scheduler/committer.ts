@@ -6,7 +6,8 @@ import type { NewEntry, Run, RunOutcome, ScheduleStore } from './ports.js';
  * Group commit. Everything that was signed while the last transaction ran goes into the next one, so that one
  * flush serves many processes; at most one transaction is under way. While jobs stand in line for a signature, the cores
  * are what everybody waits for, and a transaction of few entries takes them from the signatures: then the next one gathers
- * entries for a moment (Gathering). Without a line nothing waits.
+ * entries for a moment (Gathering). Nothing waits without a line, behind a transaction that was full, or while another
+ * server takes the places of a process that is queued: it would take them again meanwhile.
  *
  * Promises:
  * - entries of a process reach the store in the order they were added, as one run per transaction;
@@ -22,6 +23,8 @@ export interface CommitListener {
   readonly processId: Id;
   /** Jobs of the process that are not signed yet, nor being signed. */
   readonly inLine: number;
+  /** Its last run was not written because the head had moved. */
+  readonly isContended: boolean;
   /**
    * @param entries the entries of the run, in order.
    * @param later entries of the same process that were queued behind the run; empty when it was appended.
@@ -31,7 +34,7 @@ export interface CommitListener {
 
 /** When a transaction that could begin waits for more entries. */
 export interface Gathering {
-  /** Jobs of all lanes that wait for a place to sign in. */
+  /** Jobs that come to this committer and wait for a place to sign in. */
   readonly waitingToSign: () => number;
   /** So many entries are enough. */
   readonly entriesEnough: number;
@@ -73,9 +76,8 @@ export class Committer {
   readonly #options: CommitterOptions;
   readonly #queues = new Map<Id, Queue>();
   #queued = 0;
+  #queuedBytes = 0;
   #running = false;
-  /** Jobs that stood in line when the last entry was added. */
-  #line = 0;
   /** While a transaction waits for more entries: to be aborted when it has enough. */
   #gathering: AbortController | undefined;
   #roomWaiters: (() => void)[] = [];
@@ -109,8 +111,7 @@ export class Committer {
       queue.entries.push(entry);
     }
     this.#queued += 1;
-    const { waitingToSign } = this.#options.gathering;
-    this.#line = Math.max(listener.inLine, waitingToSign());
+    this.#queuedBytes += entry.bundle.length;
     if (!this.#isWorthWaiting()) this.#gathering?.abort();
     if (this.#running) return;
     this.#running = true;
@@ -119,9 +120,11 @@ export class Committer {
   }
 
   async #drain(): Promise<void> {
+    let wasFull = false;
     while (this.#queues.size > 0) {
-      await this.#gather();
+      if (!wasFull && this.#isWorthWaiting()) await this.#gather();
       const batch = this.#take();
+      wasFull = this.#queued > 0;
       const runs = batch.map(({ run }) => run);
       const begun = this.#options.monotonicMs();
       // THE commit point of every write: what precedes it is harmless when lost, what follows can be redone from storage.
@@ -141,11 +144,17 @@ export class Committer {
 
   /** With more in line than are queued: those who wait here have clients who post nothing until they are answered. */
   #isWorthWaiting(): boolean {
-    return this.#line > this.#queued && this.#queued < this.#options.gathering.entriesEnough;
+    const { gathering, bytesMax } = this.#options;
+    if (this.#queued >= gathering.entriesEnough || this.#queuedBytes >= bytesMax) return false;
+    let inLine = gathering.waitingToSign();
+    for (const { listener } of this.#queues.values()) {
+      if (listener.isContended) return false;
+      inLine = Math.max(inLine, listener.inLine);
+    }
+    return inLine > this.#queued;
   }
 
   async #gather(): Promise<void> {
-    if (!this.#isWorthWaiting()) return;
     const { pause, waitMaxMs } = this.#options.gathering;
     this.#gathering = new AbortController();
     await pause(waitMaxMs, this.#gathering.signal);
@@ -180,7 +189,7 @@ export class Committer {
       }
       if (count === 0) break;
       const entries = queue.entries.splice(0, count);
-      this.#queued -= count;
+      this.#leave(entries);
       batch.push({ listener: queue.listener, run: { processId, onto: queue.onto, entries } });
       queue.onto = entries[entries.length - 1]?.head;
       // A process whose queue was cut goes on at the end of the line, its order within kept.
@@ -191,11 +200,16 @@ export class Committer {
     return batch;
   }
 
+  #leave(entries: readonly NewEntry[]): void {
+    this.#queued -= entries.length;
+    for (const { bundle } of entries) this.#queuedBytes -= bundle.length;
+  }
+
   #settle(listener: CommitListener, run: Run, outcome: RunOutcome): void {
     let later: readonly NewEntry[] = [];
     if (outcome.status !== 'appended') {
       later = this.#queues.get(run.processId)?.entries ?? [];
-      this.#queued -= later.length;
+      this.#leave(later);
       this.#queues.delete(run.processId);
     }
     listener.settled(outcome, run.entries, later);

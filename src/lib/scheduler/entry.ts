@@ -172,16 +172,23 @@ async function wrapTransaction(
     head: next,
     bundle: await seal(wrapper, moment),
     uploads: UPLOAD_BUNDLE,
-    identity: withAttempt(job.identity, assignment.id),
+    identity: withAttempt(job.identity, next),
     deepHashes: job.deepHashes,
   };
 }
 
-/** A posting that only its own assignments identify is identified by one more. */
-function withAttempt(identity: ReceiptQuery, assignmentId: Id): ReceiptQuery {
-  return identity.kind === 'assign' && identity.attempts !== undefined
-    ? { ...identity, attempts: [...identity.attempts, assignmentId] }
-    : identity;
+/**
+ * How the entry of a posting is found again: one that only its own assignments identify by one more of them, another one from
+ * its timestamp on, which lies before the window when the clock was set back meanwhile.
+ */
+function withAttempt(identity: ReceiptQuery, { assignmentId, timestamp }: Head): ReceiptQuery {
+  if (identity.kind !== 'assign') return identity;
+  const { attempts, since } = identity;
+  if (attempts === undefined) return { ...identity, since: Math.min(since, timestamp) };
+  return {
+    ...identity,
+    attempts: assignmentId === undefined ? attempts : [...attempts, assignmentId],
+  };
 }
 
 async function signBareProcess(

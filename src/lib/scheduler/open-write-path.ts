@@ -1,4 +1,4 @@
-import pLimit from 'p-limit';
+import pLimit, { type LimitFunction } from 'p-limit';
 import { SuError } from '../errors.js';
 import { batchPerGroup } from '../batch-per-tick.js';
 import { PerGroup } from '../per-group.js';
@@ -91,7 +91,7 @@ export function openWritePath(options: WritePathOptions): WritePath {
   const { store, signer, clock, monotonicMs, limits, observe, guards = NO_GUARDS } = options;
   const groupOf = options.groupOf ?? ((): string => '');
   const signingPlaces = pLimit(limits.signaturesAtOnce);
-  const committers = new PerGroup(() => makeCommitter(options, () => signingPlaces.pendingCount));
+  const groups = new PerGroup(() => openGroup(options, signingPlaces));
   const findReceipt = batchPerGroup(
     (query) => groupOf(processOf(query)),
     (queries: Parameters<ScheduleStore['findReceipts']>[0]) => store.findReceipts(queries),
@@ -101,14 +101,14 @@ export function openWritePath(options: WritePathOptions): WritePath {
     headsMax: options.processCacheSize,
     jobsMax: limits.jobsMax,
     context: {
-      committerOf: (processId) => committers.of(groupOf(processId)),
+      committerOf: (processId) => groups.of(groupOf(processId)).committer,
       readHead: batchPerGroup(
         groupOf,
         (ids: Parameters<ScheduleStore['readHeads']>[0]) => store.readHeads(ids),
         limits.lookUpsAtOnce,
       ),
       findReceipt,
-      inSigningPlace: (work) => signingPlaces(work),
+      inSigningPlace: (processId, work) => groups.of(groupOf(processId)).inSigningPlace(work),
       now: clock,
       monotonicMs,
       blockHeight: () => options.blockClock.require(),
@@ -144,7 +144,7 @@ export function openWritePath(options: WritePathOptions): WritePath {
   return {
     submit,
     lanes,
-    commitDepth: () => committers.all().reduce((sum, { depth }) => sum + depth, 0),
+    commitDepth: () => groups.all().reduce((sum, { committer }) => sum + committer.depth, 0),
     signing: () => ({
       waiting: signingPlaces.pendingCount,
       running: signingPlaces.activeCount,
@@ -152,17 +152,24 @@ export function openWritePath(options: WritePathOptions): WritePath {
   };
 }
 
-function makeCommitter(
+/** What is committed together, apart from other groups. */
+interface Group {
+  readonly committer: Committer;
+  readonly inSigningPlace: <Result>(work: () => Promise<Result>) => Promise<Result>;
+}
+
+function openGroup(
   { store, limits, pause, monotonicMs, observe }: WritePathOptions,
-  waitingToSign: () => number,
-): Committer {
-  return new Committer({
+  signingPlaces: LimitFunction,
+): Group {
+  let waitingToSign = 0;
+  const committer = new Committer({
     store,
     entriesMax: limits.batchEntriesMax,
     bytesMax: limits.batchBytesMax,
     queueMax: 2 * limits.batchEntriesMax,
     gathering: {
-      waitingToSign,
+      waitingToSign: () => waitingToSign,
       entriesEnough: limits.gatherEntries,
       waitMaxMs: limits.gatherMs,
       pause,
@@ -170,6 +177,16 @@ function makeCommitter(
     monotonicMs,
     onCommitted: observe.committed,
   });
+  return {
+    committer,
+    inSigningPlace(work) {
+      waitingToSign += 1;
+      return signingPlaces(() => {
+        waitingToSign -= 1;
+        return work();
+      });
+    },
+  };
 }
 
 function processOf(query: ReceiptQuery): Id | undefined {

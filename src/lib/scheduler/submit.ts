@@ -64,6 +64,7 @@ export interface SubmitOptions {
 export function makeSubmit(options: SubmitOptions): Submit {
   const { checkReady, guards, assignRetryWindowMs } = options;
   const once = makeOnce<Placement>();
+  const placeTransaction = makePlaceTransaction(options);
 
   return {
     async submitItem(body) {
@@ -82,10 +83,7 @@ export function makeSubmit(options: SubmitOptions): Submit {
       guards.processes?.checkWrite(processId);
       const exclude = splitExclude(query.exclude);
       const place = (): Promise<Placement> =>
-        placeTransaction(
-          { processId, transactionId, exclude, baseLayer: query.baseLayer },
-          options,
-        );
+        placeTransaction({ processId, transactionId, exclude, baseLayer: query.baseLayer });
       const placement =
         assignRetryWindowMs > 0
           ? await once([query.baseLayer, processId, transactionId, ...exclude].join(','), place)
@@ -154,59 +152,63 @@ interface TransactionRequest {
   readonly baseLayer: boolean;
 }
 
-async function placeTransaction(
-  request: TransactionRequest,
+/**
+ * Places transactions. Requests that differ in how the transaction is checked ask for the same assignment: each is checked, and
+ * one of those that come together is placed. Two of them in one run, which is written whole or not at all, would keep each
+ * other, and all that are in it, from being written.
+ */
+function makePlaceTransaction(
   options: SubmitOptions,
-): Promise<Placement> {
-  const { processId, transactionId, exclude } = request;
-  const identity: ReceiptQuery = {
-    kind: 'assign',
-    processId,
-    transactionId,
-    exclude,
-    since: options.now() - options.assignRetryWindowMs,
-    // Without a window only this very posting counts: its own entry must be found again after a commit of unknown outcome.
-    ...(options.assignRetryWindowMs > 0 ? {} : { since: 0, attempts: [] }),
-  };
-  const findRepeated = async (): Promise<Placement | undefined> => {
-    const seen = await options.findReceipt(identity);
-    return seen && { ...seen, nonce: undefined, repeated: true };
-  };
-  const repeated = await findRepeated();
-  if (repeated !== undefined) return repeated;
-  try {
-    return await options.guards.shares.run({ processId, owner: undefined }, () =>
-      enterTransaction(request, identity, options),
-    );
-  } catch (error) {
-    // Another server may have taken the same assign since the look above: then its receipt is the answer.
-    const first = isSuError(error, 'duplicate-message') ? await findRepeated() : undefined;
-    if (first !== undefined) return first;
-    throw error;
-  }
-}
+): (request: TransactionRequest) => Promise<Placement> {
+  const { guards, lanes, prepare, assignRetryWindowMs } = options;
+  const once = makeOnce<Placement>();
 
-async function enterTransaction(
-  request: TransactionRequest,
-  identity: ReceiptQuery,
-  { guards, lanes, prepare }: SubmitOptions,
-): Promise<Placement> {
-  const { processId, transactionId, exclude } = request;
-  const content = await prepare.checkTransaction(request);
-  const job = {
-    kind: 'assigned-transaction',
-    processId,
-    transactionId,
-    exclude,
-    identity,
-  } as const;
-  const compared = guards.deepHashes;
-  if (compared === undefined || content === undefined) return lanes.enter(job);
-  const deepHashes = await compared.hash(content);
-  return compared.place(
-    { kind: job.kind, processId, messageId: transactionId, hashes: deepHashes },
-    () => lanes.enter({ ...job, deepHashes }),
-  );
+  async function enter(request: TransactionRequest, identity: ReceiptQuery): Promise<Placement> {
+    const { processId, transactionId, exclude } = request;
+    const content = await prepare.checkTransaction(request);
+    const compared = guards.deepHashes;
+    const kind = 'assigned-transaction';
+    const job = { kind, processId, transactionId, exclude, identity } as const;
+    const place = async (): Promise<Placement> => {
+      if (compared === undefined || content === undefined) return lanes.enter(job);
+      const deepHashes = await compared.hash(content);
+      return compared.place({ kind, processId, messageId: transactionId, hashes: deepHashes }, () =>
+        lanes.enter({ ...job, deepHashes }),
+      );
+    };
+    return assignRetryWindowMs > 0
+      ? once([processId, transactionId, ...exclude].join(','), place)
+      : place();
+  }
+
+  return async (request) => {
+    const { processId, transactionId, exclude } = request;
+    const identity: ReceiptQuery = {
+      kind: 'assign',
+      processId,
+      transactionId,
+      exclude,
+      since: options.now() - assignRetryWindowMs,
+      // Without a window only this very posting counts: its own entry must be found again after a commit of unknown outcome.
+      ...(assignRetryWindowMs > 0 ? {} : { since: 0, attempts: [] }),
+    };
+    const findRepeated = async (): Promise<Placement | undefined> => {
+      const seen = await options.findReceipt(identity);
+      return seen && { ...seen, nonce: undefined, repeated: true };
+    };
+    const repeated = await findRepeated();
+    if (repeated !== undefined) return repeated;
+    try {
+      return await guards.shares.run({ processId, owner: undefined }, () =>
+        enter(request, identity),
+      );
+    } catch (error) {
+      // Another server may have taken the same assign since the look above: then its receipt is the answer.
+      const first = isSuError(error, 'duplicate-message') ? await findRepeated() : undefined;
+      if (first !== undefined) return first;
+      throw error;
+    }
+  };
 }
 
 /**
