@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import type { CommitPlace } from './bare-commits.js';
 import type { CommitAnswer, CommitQuestion } from './commit-process.js';
 import type { Order, Report } from './load-process.js';
 import type { PresignOrder, PresignReport } from './presign-process.js';
@@ -132,6 +133,18 @@ export const startBundler = (): Promise<ServerProgram> =>
 /** A bare node:http server of a file's bytes. */
 export const startPageServer = (file: string, node: string): Promise<ServerProgram> =>
   startServer('page-process.ts', [file], node);
+
+/** A bare server that verifies, signs and commits. */
+export const startBareScheduler = (options: {
+  readonly walletFile: string;
+  readonly place: CommitPlace;
+  readonly node: string;
+}): Promise<ServerProgram> =>
+  startServer(
+    'bare-scheduler.ts',
+    [options.walletFile, JSON.stringify(options.place)],
+    options.node,
+  );
 
 /** A bare koa server of a file's bytes, which also takes posts. */
 export async function startBareKoa(file: string, node: string): Promise<ServerProgram> {

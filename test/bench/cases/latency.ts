@@ -1,11 +1,14 @@
+import { expect } from 'chai';
 import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Id } from '../../../src/lib/protocol/ids.js';
+import { testWalletPath } from '../../support/test-wallet.js';
+import type { CommitPlace } from '../bare-commits.js';
 import type { Bench, Target } from '../bench.js';
 import { STORES, type BenchCase } from '../bench-case.js';
-import type { CommitAnswer } from '../commit-process.js';
 import { USUAL_MESSAGES } from '../items.js';
-import { median } from '../statistics.js';
+import { startBareScheduler, type ServerProgram } from '../programs.js';
+import { median, quantile } from '../statistics.js';
 import { runWriteRound, runWriteRounds } from '../write-round.js';
 import { usualRate } from './writes.js';
 
@@ -42,24 +45,34 @@ async function entrySizes(target: Target, processId: Id): Promise<EntrySizes> {
   return { jsonBytes: text.length, bundleBytes };
 }
 
-/** One entry committed by itself, without us, in the store that the server uses. */
-async function commitOne(bench: Bench, target: Target, sizes: EntrySizes): Promise<CommitAnswer> {
-  if (target.databaseUrl !== undefined) {
-    const { databaseUrl: url } = target;
-    return bench.programs.commits.run({
-      kind: 'postgres',
-      url,
-      times: COMMITS,
-      connections: 1,
-      ...sizes,
-    });
-  }
-  return bench.programs.commits.run({
+/** Where such entries are committed without us, in a store like the server's. */
+async function placeOf(bench: Bench, target: Target): Promise<CommitPlace> {
+  const { ids } = await bench.items.processes();
+  const sizes = await entrySizes(target, ids[1] ?? ids[0]!);
+  const { databaseUrl: url } = target;
+  if (url !== undefined) return { kind: 'postgres', url, ...sizes };
+  return {
     kind: 'rocksdb',
     folder: await mkdtemp(join(bench.folder, 'commits-')),
-    times: COMMITS,
     valueBytes: [sizes.bundleBytes, sizes.jsonBytes, ...INDEX_VALUE_BYTES],
+  };
+}
+
+/** p50 of a server that does the same three steps and nothing else, ms. */
+async function bareP50(bench: Bench, bare: ServerProgram): Promise<number> {
+  const pool = await bench.items.messages(USUAL_MESSAGES);
+  const { one } = await bench.programs.yardstick.recent();
+  const slice = await pool.take(Math.ceil((one * bench.durationMs) / 1000));
+  const { failures, latenciesMs } = await bench.programs.load.run({
+    url: bare.url,
+    ...slice,
+    clients: 1,
+    durationMs: bench.durationMs,
   });
+  expect(failures, 'every post is answered').to.deep.equal({});
+  // Our server has not had them.
+  pool.used(slice.from);
+  return quantile(latenciesMs, 0.5);
 }
 
 const oneClient: BenchCase = {
@@ -71,25 +84,44 @@ const oneClient: BenchCase = {
   run: async (bench) => {
     const target = await bench.shared();
     const items = await bench.items.messages(USUAL_MESSAGES);
-    const { ids } = await bench.items.processes();
-    const sizes = await entrySizes(target, ids[1] ?? ids[0]!);
+    const place = await placeOf(bench, target);
+    const bare = await startBareScheduler({
+      walletFile: testWalletPath('scheduler'),
+      place: await placeOf(bench, target),
+      node: bench.options.node,
+    });
     const figures = {
       [OF_PARTS]: [] as number[],
+      'bare server that does these steps, of the same sum': [] as number[],
       'receipt p50, ms': [] as number[],
+      'p50 of the bare server, ms': [] as number[],
       'signature, ms': [] as number[],
       'verification, ms': [] as number[],
       'commit, ms': [] as number[],
     };
-    for (let round = 0; round < bench.rounds; round += 1) {
-      const { p50Ms } = await runWriteRound(bench, target, { items, clients: 1, against: 'one' });
-      const signMs = 1000 / (await bench.programs.yardstick.signing()).one;
-      const verifyMs = await bench.programs.yardstick.verificationMs();
-      const commitMs = median((await commitOne(bench, target, sizes)).eachMs);
-      figures['receipt p50, ms'].push(p50Ms);
-      figures['signature, ms'].push(signMs);
-      figures['verification, ms'].push(verifyMs);
-      figures['commit, ms'].push(commitMs);
-      figures[OF_PARTS].push(p50Ms / (signMs + verifyMs + commitMs + REST_MS));
+    try {
+      for (let round = 0; round < bench.rounds; round += 1) {
+        const { p50Ms } = await runWriteRound(bench, target, { items, clients: 1, against: 'one' });
+        const bareMs = await bareP50(bench, bare);
+        const signMs = 1000 / (await bench.programs.yardstick.signing()).one;
+        const verifyMs = await bench.programs.yardstick.verificationMs();
+        const commits = await bench.programs.commits.run({
+          place,
+          times: COMMITS,
+          connections: 1,
+        });
+        const commitMs = median(commits.eachMs);
+        const sumMs = signMs + verifyMs + commitMs + REST_MS;
+        figures[OF_PARTS].push(p50Ms / sumMs);
+        figures['bare server that does these steps, of the same sum'].push(bareMs / sumMs);
+        figures['receipt p50, ms'].push(p50Ms);
+        figures['p50 of the bare server, ms'].push(bareMs);
+        figures['signature, ms'].push(signMs);
+        figures['verification, ms'].push(verifyMs);
+        figures['commit, ms'].push(commitMs);
+      }
+    } finally {
+      bare.close();
     }
     return figures;
   },
@@ -129,20 +161,12 @@ const bareInserts: BenchCase = {
   isQuick: true,
   run: async (bench) => {
     const target = await bench.shared();
-    const { databaseUrl: url = '' } = target;
-    const { ids } = await bench.items.processes();
-    const sizes = await entrySizes(target, ids[1] ?? ids[0]!);
+    const place = await placeOf(bench, target);
     const figures: Record<string, number[]> = {};
     for (let round = 0; round < bench.rounds; round += 1) {
       for (const connections of [1, 8]) {
         const times = COMMITS * connections;
-        const { elapsedMs } = await bench.programs.commits.run({
-          kind: 'postgres',
-          url,
-          times,
-          connections,
-          ...sizes,
-        });
+        const { elapsedMs } = await bench.programs.commits.run({ place, times, connections });
         const name = `rows a second, ${connections} connection${connections === 1 ? '' : 's'}`;
         (figures[name] ??= []).push((times * 1000) / elapsedMs);
       }
