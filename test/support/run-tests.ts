@@ -110,6 +110,6 @@ if (sum('pending') > 0) process.stdout.write(`  ${sum('pending')} pending\n`);
 if (sum('passed') === 0) process.exitCode = 1;
 if (sum('failed') > 0) {
   const names = outcomes.filter(({ failed }) => failed > 0).map(({ name }) => name);
-  process.stdout.write(`  ${sum('failed')} failing, in ${names.join(', ')}\n`);
+  process.stdout.write(`  ${sum('failed')} failing (${names.join(', ')})\n`);
   process.exitCode = 1;
 }
