@@ -58,6 +58,34 @@ describe('HTTP client', () => {
     expect(seen).to.deep.equal(['/slow', '/next']);
   });
 
+  it('keeps its connection when many that waited for it are given up', async () => {
+    const sockets = new Set<unknown>();
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const { ask, failureOf } = await open((request, response) => {
+      sockets.add(request.socket);
+      void (request.url === '/slow' ? released : Promise.resolve()).then(() => response.end());
+    });
+    const slow = ask('/slow');
+    await Promise.all(Array.from({ length: 50 }, () => failureOf(ask('/late', { timeoutMs: 20 }))));
+    release();
+    await slow;
+    await ask('/next');
+    expect(sockets.size).to.equal(1);
+  });
+
+  it('refuses what would wait behind a thousand others', async () => {
+    const { ask, failureOf } = await open(() => undefined);
+    const abort = new AbortController();
+    const waiting = Array.from({ length: 1025 }, () =>
+      failureOf(ask('/', { signal: abort.signal })),
+    );
+    const { kind, message } = await failureOf(ask('/'));
+    expect([kind, message]).to.deep.equal(['unreachable', 'too many wait for a connection']);
+    abort.abort();
+    await Promise.all(waiting);
+  });
+
   it('sends once more what got no answer on a connection that broke, and not again', async () => {
     let asked = 0;
     const { ask, failureOf } = await open((request, response) => {

@@ -36,11 +36,16 @@ export interface GatewayOptions {
  */
 export function makeGateway(options: GatewayOptions): Gateway & { close(): void } {
   const client = makeHttpClient({ connectionsMax: CONNECTIONS_MAX });
+  // Without it nothing is written, so it does not stand in line with what anybody may ask for.
+  const heightClient = makeHttpClient({ connectionsMax: 1 });
   const context: Context = { client, timeoutMs: options.timeoutMs };
   const graphqlUrl = joinUrl(options.graphqlUrl.replace(/\/graphql\/*$/, ''), 'graphql');
   return {
     fetchBlockHeight: (signal) =>
-      fetchHeight({ ...context, signal }, joinUrl(options.arweaveUrl, 'info')),
+      fetchHeight(
+        { ...context, client: heightClient, signal },
+        joinUrl(options.arweaveUrl, 'info'),
+      ),
     fetchConfirmations: (id) =>
       fetchConfirmations(context, joinUrl(options.arweaveUrl, `tx/${id}/status`), id),
     fetchTransactionExists: (id) => fetchTransactionExists(context, graphqlUrl, id),
@@ -54,7 +59,10 @@ export function makeGateway(options: GatewayOptions): Gateway & { close(): void 
         context,
         options.arweaveUrls.map((url) => joinUrl(url, id)),
       ),
-    close: () => client.close(),
+    close() {
+      client.close();
+      heightClient.close();
+    },
   };
 }
 

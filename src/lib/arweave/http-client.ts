@@ -1,4 +1,5 @@
 import { Agent, type Dispatcher } from 'undici';
+import { ExchangeLine } from './exchange-line.js';
 
 /**
  * A small HTTP client on undici with what every conversation with an outside party needs: connections that
@@ -51,6 +52,9 @@ export class HttpFailure extends Error {
 /** How long an idle connection is kept when the other side does not say, ms. */
 const IDLE_MS = 30_000;
 
+/** Requests that may wait for a connection to one host. */
+const WAITING_MAX = 1_024;
+
 /** How undici names a connection that breaks before the answer. */
 const BROKEN = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
 
@@ -69,15 +73,23 @@ export function makeHttpClient(options: { readonly connectionsMax: number }): Ht
     headersTimeout: 0,
     bodyTimeout: 0,
   });
+  const line = new ExchangeLine({ atOnceMax: options.connectionsMax, waitingMax: WAITING_MAX });
   return {
-    request: (ask) => exchange(ask, agent, true),
+    request: (ask) => exchange(ask, { agent, line, mayRepeat: true }),
     close() {
       agent.destroy().catch(() => undefined);
     },
   };
 }
 
-function exchange(ask: HttpAsk, agent: Agent, mayRepeat: boolean): Promise<HttpAnswer> {
+interface Exchanges {
+  readonly agent: Agent;
+  readonly line: ExchangeLine;
+  readonly mayRepeat: boolean;
+}
+
+function exchange(ask: HttpAsk, exchanges: Exchanges): Promise<HttpAnswer> {
+  const { agent, line, mayRepeat } = exchanges;
   return new Promise((resolve, reject) => {
     if (ask.signal?.aborted === true) {
       reject(givenUp());
@@ -86,9 +98,11 @@ function exchange(ask: HttpAsk, agent: Agent, mayRepeat: boolean): Promise<HttpA
     const dispatch = dispatchOf(ask);
     let controller: Dispatcher.DispatchController | undefined;
     let settled = false;
+    let leave: (() => void) | undefined;
     const settle = (finish: () => void): void => {
       if (settled) return;
       settled = true;
+      leave?.();
       clearTimeout(deadline);
       ask.signal?.removeEventListener('abort', onAbort);
       finish();
@@ -104,7 +118,7 @@ function exchange(ask: HttpAsk, agent: Agent, mayRepeat: boolean): Promise<HttpA
     );
     ask.signal?.addEventListener('abort', onAbort, { once: true });
     const answer = new AnswerReader(ask.answerBytesMax);
-    agent.dispatch(dispatch, {
+    const handler: Dispatcher.DispatchHandler = {
       onRequestStart(given) {
         controller = given;
         // Given up while it waited for a connection.
@@ -123,12 +137,14 @@ function exchange(ask: HttpAsk, agent: Agent, mayRepeat: boolean): Promise<HttpA
         if (answer.hasBegun) {
           fail(new HttpFailure('unreachable', 'the connection broke within the answer', error));
         } else if (mayRepeat && BROKEN.has(error.code ?? '')) {
-          settle(() => resolve(exchange(ask, agent, false)));
+          settle(() => resolve(exchange(ask, { ...exchanges, mayRepeat: false })));
         } else {
           fail(new HttpFailure('unreachable', describeNetworkError(error), error));
         }
       },
-    });
+    };
+    leave = line.enter(dispatch.origin, () => agent.dispatch(dispatch, handler));
+    if (leave === undefined) fail(new HttpFailure('unreachable', 'too many wait for a connection'));
   });
 }
 
@@ -136,7 +152,12 @@ function givenUp(): HttpFailure {
   return new HttpFailure('aborted', 'the request was given up');
 }
 
-function dispatchOf({ url, method, headers, body }: HttpAsk): Dispatcher.DispatchOptions {
+function dispatchOf({
+  url,
+  method,
+  headers,
+  body,
+}: HttpAsk): Dispatcher.DispatchOptions & { readonly origin: string } {
   return {
     origin: url.origin,
     path: url.pathname + url.search,
