@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
-import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { openFakeScheduler, type FakeScheduler } from '../support/fake-scheduler.js';
 import {
   startRouterApp,
@@ -253,6 +253,18 @@ describe('a router that carries requests', function () {
       expect(await countsOf()).to.deep.equal([1, 0]);
     });
 
+    it('but not of one whose SU does not say whether it knows it', async () => {
+      for (const status of [401, 403, 405]) {
+        await restart({});
+        const item = await spawn();
+        scheduler(0).unknownStatus = status;
+        refuse(403);
+        expect((await post(router.url, item.bytes)).status).to.equal(403);
+        expect(await countsOf(), String(status)).to.deep.equal([1, 0]);
+        scheduler(0).answerWith((_request, response) => void response.end('{}'));
+      }
+    });
+
     it('also of one that was placed before and that the SU does not know', async () => {
       refuse(500);
       const item = quickProcess(wallet);
@@ -371,6 +383,22 @@ describe('a router that carries requests', function () {
         router.circuit.takesNew(scheduler(0).url),
         'a client that left is no failure of the SU',
       ).to.equal(true);
+    });
+
+    it('sends nothing of a client that has gone already, whose address is not known any more', async () => {
+      const { id } = await spawn();
+      const { port } = new URL(router.url);
+      for (let i = 0; i < 5; i += 1) {
+        const { bytes } = quickMessage(wallet, id);
+        const socket = connect(Number(port), '127.0.0.1');
+        const head = `POST / HTTP/1.1\r\nHost: r\r\nContent-Length: ${bytes.length}\r\n\r\n`;
+        socket.write(Buffer.concat([Buffer.from(head), bytes]), () => socket.resetAndDestroy());
+        await once(socket, 'close');
+      }
+      // Requests are looked at in the order in which they come.
+      expect((await post(router.url, quickMessage(wallet, id).bytes)).status).to.equal(200);
+      const posted = scheduler(0).seen.map(({ headers }) => headers['x-forwarded-for']);
+      expect(posted).not.to.include('');
     });
 
     it('refuses with 503 what exceeds the requests to one SU, and leaves the others alone', async () => {

@@ -20,6 +20,8 @@ export interface FakeScheduler {
   connections(): number;
   /** Processes that it says to know. */
   readonly processes: Set<string>;
+  /** Status for a process that it does not say to know. */
+  unknownStatus: number;
   /** Answers to everything else from now on. */
   answerWith(answer: Answer): void;
   /** Answers to `/health` from now on; undefined: none. */
@@ -44,7 +46,11 @@ const usual: Answer = (request, response) => {
 export async function openFakeScheduler(): Promise<FakeScheduler> {
   const seen: SeenRequest[] = [];
   const processes = new Set<string>();
-  const state: { answer: Answer; health: number | undefined } = { answer: usual, health: 200 };
+  const state: { answer: Answer; health: number | undefined; unknownStatus: number } = {
+    answer: usual,
+    health: 200,
+    unknownStatus: 404,
+  };
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => void chunks.push(chunk));
@@ -58,7 +64,7 @@ export async function openFakeScheduler(): Promise<FakeScheduler> {
       seen.push({ method, path, headers, body });
       const asked = /^\/processes\/([\w-]+)$/.exec(path)?.[1];
       if (asked === undefined) state.answer(request, response, body);
-      else response.writeHead(processes.has(asked) ? 200 : 404).end('{}');
+      else response.writeHead(processes.has(asked) ? 200 : state.unknownStatus).end('{}');
     });
   });
   let port = 0;
@@ -91,6 +97,12 @@ export async function openFakeScheduler(): Promise<FakeScheduler> {
     },
     set health(status) {
       state.health = status;
+    },
+    get unknownStatus() {
+      return state.unknownStatus;
+    },
+    set unknownStatus(status) {
+      state.unknownStatus = status;
     },
     goDown,
     comeUp,

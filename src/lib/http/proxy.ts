@@ -100,8 +100,9 @@ async function answerWith(ctx: ForwardContext, answer: IncomingMessage): Promise
   }
 }
 
-/** Aborted when the client goes away before it has its answer. */
+/** Aborted when the client goes away before it has its answer, or has gone already. */
 function goneSignal(ctx: ForwardContext): AbortSignal {
+  if (ctx.res.closed || ctx.req.socket.destroyed) return AbortSignal.abort();
   const gone = new AbortController();
   ctx.res.once('close', () => {
     if (!ctx.res.writableFinished) gone.abort();

@@ -94,7 +94,9 @@ class PooledUpstream implements Upstream {
   }
 
   async open(ask: UpstreamAsk): Promise<IncomingMessage> {
-    const { url } = ask;
+    const { url, signal } = ask;
+    // The address of a client that has gone is not known any more: the SU would take this router for it.
+    if (signal.aborted) throw lost(url, 'the client went away', { wasSent: false });
     if (!this.#health.isReachable(url)) throw lost(url, 'it does not answer', { wasSent: false });
     const release = this.#enter(url);
     try {
@@ -104,7 +106,7 @@ class PooledUpstream implements Upstream {
       return answer;
     } catch (error) {
       release();
-      if (error instanceof UpstreamFailure && !ask.signal.aborted) {
+      if (error instanceof UpstreamFailure && !signal.aborted) {
         this.#health.failed(url, String(error.details['reason']));
       }
       throw error;

@@ -33,8 +33,11 @@ export interface Locate {
    * @throws SuError `unknown-process`, `store-unavailable`, `not-ready`; with discovery also `scheduler-unavailable`
    */
   locate(processId: string): Promise<Located>;
-  /** The placement from memory or store, without asking any SU. */
-  findPlaced(processId: Id): Promise<Located | undefined>;
+  /**
+   * The placement from the store, for a spawn: what is remembered may have been taken back by another router, and the SU would then have
+   * a process that is recorded nowhere.
+   */
+  findStored(processId: Id): Promise<Located | undefined>;
   /** Remembers a placement that was made. */
   remember(placement: Placement): Promise<Located>;
   forget(processId: Id): void;
@@ -68,17 +71,21 @@ export function makeLocate(options: LocateOptions): Locate {
     return toLocated(placement);
   }
 
-  async function findPlaced(processId: Id): Promise<Located | undefined> {
+  async function findStored(processId: Id): Promise<Located | undefined> {
     requireReady(directory);
-    const known = remembered.get(processId);
-    // Not remembered anew: its time would never be up.
-    if (known !== undefined) return toLocated(known);
     const placement = await store.findPlacement(processId);
     return placement === undefined ? undefined : remember(placement);
   }
 
+  async function findPlaced(processId: Id): Promise<Located | undefined> {
+    requireReady(directory);
+    const known = remembered.get(processId);
+    // Not remembered anew: its time would never be up.
+    return known === undefined ? findStored(processId) : toLocated(known);
+  }
+
   return {
-    findPlaced,
+    findStored,
     remember,
     forget: (processId) => void remembered.delete(processId),
     async locate(text) {
