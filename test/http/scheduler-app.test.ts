@@ -277,6 +277,23 @@ describe('http/scheduler-app', () => {
       }
     });
 
+    it('is 400 with a sentence and a line in the log for an address without a path', async () => {
+      await start();
+      for (const target of ['http://[x/', 'http://?x', 'http://@?x']) {
+        const client = new RawClient(app);
+        client.write(`GET ${target} HTTP/1.1\r\nHost: su\r\nConnection: close\r\n\r\n`);
+        await client.closed;
+        expect(client.received).to.match(/^HTTP\/1\.1 400 /);
+        expect(client.received).to.include('{"error":"the request names no path"}');
+      }
+      const lines = app.lines.filter(({ event }) => event === 'request');
+      expect(lines.map(({ path }) => path)).to.deep.equal([
+        'http://[x/',
+        'http://?x',
+        'http://@?x',
+      ]);
+    });
+
     it('does not repeat a long path', async () => {
       await start();
       const response = await get(`/a/b/${'c'.repeat(8000)}`);

@@ -1,4 +1,5 @@
-import type { Middleware } from 'koa';
+import type { Context, Middleware } from 'koa';
+import { SuError } from '../errors.js';
 import { answerJson, errorJson } from './answer.js';
 import { answerForError } from './error-status.js';
 import type { RequestState } from './request-log.js';
@@ -11,6 +12,7 @@ import type { RequestState } from './request-log.js';
 export function errorBoundary(): Middleware<RequestState> {
   return async (ctx, next) => {
     try {
+      requirePath(ctx);
       await next();
     } catch (error) {
       ctx.state.error = error;
@@ -28,4 +30,14 @@ export function errorBoundary(): Middleware<RequestState> {
       }
     }
   };
+}
+
+/** A request line may name a whole address, of which koa reads the path when it is asked for: it throws, or has none. */
+function requirePath(ctx: Pick<Context, 'path'>): void {
+  try {
+    if (typeof ctx.path === 'string') return;
+  } catch {
+    // refused below, as what has no path
+  }
+  throw new SuError('invalid-request', 'the request names no path');
 }

@@ -77,7 +77,8 @@ function writeLine(
     durationMs: Math.round(durationMs * 100) / 100,
     ...notes,
   };
-  if (route === NO_ROUTE) line['path'] = ctx.path.slice(0, 200);
+  // As it came: what it is said to be may not be readable as an address.
+  if (route === NO_ROUTE) line['path'] = ctx.url.slice(0, 200);
   if (clientGone || ctx.req.socket.destroyed) line['clientGone'] = true;
   if (error !== undefined) Object.assign(line, errorFields(error));
   log[level](line);
