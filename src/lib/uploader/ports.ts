@@ -1,3 +1,4 @@
+import { SuError } from '../errors.js';
 import type { Id } from '../protocol/ids.js';
 
 /** Something of an entry that is still to be published. The row names the entry, it holds no copy of its bytes. */
@@ -45,6 +46,18 @@ export type Settlement =
       readonly reason: string;
     };
 
+/** Only some settlements of a call were not written, those that it names. */
+export class NotSettledError extends SuError {
+  readonly unwritten: readonly Settlement[];
+
+  constructor(unwritten: readonly Settlement[], cause: unknown) {
+    super('store-unavailable', `${unwritten.length} outcomes of uploads were not written`, {
+      cause,
+    });
+    this.unwritten = unwritten;
+  }
+}
+
 /** A row as `su outbox:list` shows it. */
 export interface OutboxListing extends OutboxRow {
   readonly state: 'pending' | 'parked';
@@ -70,7 +83,10 @@ export interface Outbox {
   claim(limit: number): Promise<readonly OutboxRow[]>;
   /** The bytes of what is left to upload of a row. */
   readUploads(row: OutboxRow): Promise<readonly Upload[]>;
-  /** Records what became of rows: removed, due again after a delay, or parked. A lost settlement means a second upload, never a lost one. */
+  /**
+   * Records what became of rows: removed, due again after a delay, or parked. A lost settlement means a second upload,
+   * never a lost one. @throws NotSettledError when the others were written; after any other error all are tried again
+   */
   settle(settlements: readonly Settlement[]): Promise<void>;
   /** Rows after `afterKey` in key order, at most `limit`. */
   list(query: {

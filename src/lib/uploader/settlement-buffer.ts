@@ -1,5 +1,5 @@
 import type { Delay } from './delay.js';
-import type { Settlement } from './ports.js';
+import { NotSettledError, type Settlement } from './ports.js';
 
 export interface SettlementBufferOptions {
   readonly settle: (settlements: readonly Settlement[]) => Promise<void>;
@@ -70,7 +70,7 @@ export class SettlementBuffer {
     }
   }
 
-  /** False when the store did not take it; never throws. */
+  /** False when the store took nothing of it; never throws. */
   async #writeBatch(): Promise<boolean> {
     const batch = this.#waiting.splice(0, this.#options.batchRows);
     try {
@@ -79,12 +79,18 @@ export class SettlementBuffer {
       this.#inTrouble = false;
       return true;
     } catch (error) {
-      this.#waiting.unshift(...batch);
-      const excess = this.#waiting.length - this.#options.keptMax;
-      if (excess > 0) this.#waiting.splice(0, excess);
+      const unwritten = error instanceof NotSettledError ? error.unwritten : batch;
+      this.#putBack(unwritten);
       if (!this.#inTrouble) this.#options.onTrouble(error);
       this.#inTrouble = true;
-      return false;
+      return unwritten.length < batch.length;
     }
+  }
+
+  /** At the end, so that what one tenant's store refuses is not in the way of the others. */
+  #putBack(unwritten: readonly Settlement[]): void {
+    const excess = this.#waiting.length + unwritten.length - this.#options.keptMax;
+    // These are the oldest of all, wherever they stand.
+    this.#waiting.push(...unwritten.slice(Math.max(0, excess)));
   }
 }

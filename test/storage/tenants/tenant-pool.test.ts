@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { isSuError, SuError } from '../../../src/lib/errors.js';
-import type { Settlement } from '../../../src/lib/uploader/ports.js';
+import { NotSettledError, type Settlement } from '../../../src/lib/uploader/ports.js';
 import { TenantOutbox } from '../../../src/lib/storage/tenants/tenant-outbox.js';
 import { TenantPool, type TenantStore } from '../../../src/lib/storage/tenants/tenant-pool.js';
 import { randomId } from '../../support/item-factory.js';
@@ -14,6 +14,11 @@ class Tenants {
   readonly settled: Settlement[] = [];
   mostOpen = 0;
   away = new Set<string>();
+  /** Ready when it leaves this set, or broken off by its closing. */
+  readonly migrating = new Set<string>();
+  /** Answers no count until it is closed. */
+  readonly silent = new Set<string>();
+  asked = 0;
   closing: () => Promise<void> = () => Promise.resolve();
   readonly pool: TenantPool;
 
@@ -42,8 +47,17 @@ class Tenants {
         parts: 1,
         attempts: 0,
       }));
+    let breakOff = (): void => undefined;
+    const closed = new Promise<never>((_resolve, reject) => {
+      breakOff = () => reject(new SuError('interrupted', 'closed'));
+    });
+    closed.catch(() => undefined);
     const outbox = {
-      counts: () => Promise.resolve({ pending: rows().length, parked: 1 }),
+      counts: () => {
+        this.asked += 1;
+        if (this.silent.has(database)) return closed;
+        return Promise.resolve({ pending: rows().length, parked: 1 });
+      },
       claim: (limit: number) => Promise.resolve(rows().slice(0, limit)),
       settle: (settlements: readonly Settlement[]) => {
         this.settled.push(...settlements.map((one) => ({ ...one, key: `${database}/${one.key}` })));
@@ -53,11 +67,14 @@ class Tenants {
     };
     return {
       outbox,
-      ready: () =>
-        this.away.has(database)
-          ? Promise.reject(new SuError('store-unavailable', 'away'))
-          : Promise.resolve(),
+      ready: () => {
+        if (this.away.has(database)) {
+          return Promise.reject(new SuError('store-unavailable', 'away'));
+        }
+        return this.migrating.has(database) ? closed : Promise.resolve();
+      },
       close: async () => {
+        breakOff();
         await this.closing();
         this.open.delete(database);
         this.events.push(`close ${database}`);
@@ -80,6 +97,12 @@ describe('the stores of tenants', () => {
       () => tenants.events.join(),
       5_000,
     );
+
+  const eventuallyCounted = (databases: readonly string[]): Promise<boolean> =>
+    eventually(() => {
+      tenants.pool.visitNext();
+      return databases.every((database) => tenants.pool.counts.has(database));
+    });
 
   it('are opened when they are first needed, once for all who need them', async () => {
     tenants = new Tenants({ openMax: 4 });
@@ -165,6 +188,92 @@ describe('the stores of tenants', () => {
     expect(tenants.mostOpen).to.equal(2);
     expect(new Set(tenants.settled.map(({ key }) => key))).to.include('d/0');
     expect((await outbox.counts()).parked).to.be.greaterThan(0);
+  });
+
+  it('are claimed from while another tenant migrates', async () => {
+    tenants = new Tenants({ openMax: 4, idleMs: 20 });
+    tenants.migrating.add('a');
+    tenants.pending.set('b', 1);
+    tenants.pool.setDatabases(['a', 'b']);
+    const outbox = new TenantOutbox(tenants.pool);
+    expect(await outbox.claim(5)).to.deep.equal([]);
+    await tenants.touch('b');
+    expect((await outbox.claim(5)).map(({ key }) => key)).to.deep.equal(['b:0']);
+  });
+
+  it('are swept while another tenant migrates', async () => {
+    tenants = new Tenants({ openMax: 4, idleMs: 20 });
+    tenants.migrating.add('a');
+    tenants.pool.setDatabases(['a']);
+    tenants.pool.visitNext();
+    await tenants.touch('b');
+    await eventually(() => tenants.events.includes('close b'));
+    expect([...tenants.open]).to.deep.equal(['a']);
+  });
+
+  it('are visited when they were away at their first use, so that they are not open for ever', async () => {
+    tenants = new Tenants({ openMax: 4, idleMs: 20 });
+    tenants.away.add('a');
+    await tenants.touch('a').catch(() => undefined);
+    tenants.away.clear();
+    await eventually(() => {
+      tenants.pool.visitNext();
+      return tenants.events.includes('close a');
+    });
+  });
+
+  it('are visited again when they make room before the uploads of their last use were counted', async () => {
+    tenants = new Tenants({ openMax: 1 });
+    tenants.pool.setDatabases(['a', 'b']);
+    const outbox = new TenantOutbox(tenants.pool);
+    await eventuallyCounted(['a', 'b']);
+    await tenants.pool.use('a', () => Promise.resolve(tenants.pending.set('a', 1)));
+    await tenants.touch('b');
+    const [row] = await waitFor(
+      async () => {
+        const rows = await outbox.claim(5);
+        return rows.length > 0 ? rows : undefined;
+      },
+      () => tenants.events.join(),
+      5_000,
+    );
+    expect(row?.key).to.equal('a:0');
+  });
+
+  it('do not take the room from each other when nobody uses them', async () => {
+    tenants = new Tenants({ openMax: 1 });
+    tenants.pool.setDatabases(['a', 'b', 'c']);
+    await eventuallyCounted(['a', 'b', 'c']);
+    const before = tenants.events.length;
+    for (let look = 0; look < 50; look += 1) {
+      tenants.pool.visitNext();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(tenants.events.slice(before)).to.deep.equal([]);
+  });
+
+  it('take settlements while another tenant is away, and those of that one are named', async () => {
+    tenants = new Tenants({ openMax: 4 });
+    tenants.away.add('a');
+    const outbox = new TenantOutbox(tenants.pool);
+    const failure = await outbox
+      .settle([
+        { key: 'a:1', status: 'done' },
+        { key: 'b:1', status: 'done' },
+      ])
+      .catch((error: unknown) => error);
+    expect(tenants.settled.map(({ key }) => key)).to.deep.equal(['b/1']);
+    expect(failure).to.be.instanceOf(NotSettledError);
+    expect(failure).to.have.deep.property('unwritten', [{ key: 'a:1', status: 'done' }]);
+  });
+
+  it('are closed at the end also under a sweep that waits for one of them', async () => {
+    tenants = new Tenants({ openMax: 2, idleMs: 20 });
+    tenants.silent.add('a');
+    await tenants.touch('a');
+    await eventually(() => tenants.asked > 0);
+    await tenants.pool.close();
+    expect(tenants.events).to.deep.equal(['open a', 'close a']);
   });
 
   it('let nobody in after the end', async () => {

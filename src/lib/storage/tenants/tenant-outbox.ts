@@ -1,5 +1,12 @@
 import { invariant } from '../../errors.js';
-import type { Outbox, OutboxListing, OutboxRow, Settlement, Upload } from '../../uploader/ports.js';
+import {
+  NotSettledError,
+  type Outbox,
+  type OutboxListing,
+  type OutboxRow,
+  type Settlement,
+  type Upload,
+} from '../../uploader/ports.js';
 import type { TenantPool } from './tenant-pool.js';
 
 /** The name of a row among all tenants: no database has a colon in its name. */
@@ -59,14 +66,18 @@ export class TenantOutbox implements Outbox {
       const { database, key } = parseKey(settlement.key);
       groups.set(database, [...(groups.get(database) ?? []), { ...settlement, key }]);
     }
-    // All are tried before a failure is told: settling a row twice does no harm.
-    const settled = await Promise.allSettled(
+    // All are tried before a failure is told: one tenant that is away must not hold up the others.
+    const failures = new Map<string, unknown>();
+    await Promise.all(
       [...groups].map(([database, group]) =>
-        this.#pool.use(database, ({ outbox }) => outbox.settle(group)),
+        this.#pool
+          .use(database, ({ outbox }) => outbox.settle(group))
+          .catch((error: unknown) => failures.set(database, error)),
       ),
     );
-    const failure = settled.find((outcome) => outcome.status === 'rejected');
-    if (failure !== undefined) throw failure.reason;
+    if (failures.size === 0) return;
+    const unwritten = settlements.filter(({ key }) => failures.has(parseKey(key).database));
+    throw new NotSettledError(unwritten, [...failures.values()][0]);
   }
 
   async list({

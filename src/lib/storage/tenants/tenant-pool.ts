@@ -40,10 +40,14 @@ export interface HeldTenant {
 interface Slot {
   readonly database: string;
   readonly opened: Promise<TenantStore>;
+  /** It was open and migrated once. */
+  isReady: boolean;
   users: number;
   usedAt: number;
   /** Entries with uploads still to be made, as last counted. */
   pending: number;
+  /** When `pending` was counted; a use after that may have left uploads that nobody counted. */
+  countedAt: number;
 }
 
 const SWEEP_MS_MAX = 10_000;
@@ -92,9 +96,9 @@ export class TenantPool {
     return this.#counts;
   }
 
-  /** The databases whose stores are open, for work that is no reason to open one. */
+  /** The databases whose stores are open and migrated, for work that is no reason to open one. */
   openDatabases(): readonly string[] {
-    return [...this.#slots.keys()];
+    return [...this.#slots.values()].filter((slot) => slot.isReady).map((slot) => slot.database);
   }
 
   /**
@@ -118,8 +122,7 @@ export class TenantPool {
   async hold(database: string): Promise<HeldTenant> {
     const slot = await this.#occupy(database);
     try {
-      const tenant = await slot.opened;
-      await tenant.ready();
+      const tenant = await this.#tenantOf(slot);
       return { tenant, release: () => this.#release(slot) };
     } catch (error) {
       this.#release(slot);
@@ -127,18 +130,19 @@ export class TenantPool {
     }
   }
 
-  /** Like `use` on a store that is open already, without keeping it from becoming idle; undefined when it is not open. */
+  /**
+   * Like `use` on a store that is open already, without keeping it from becoming idle; undefined when it is not open,
+   * or not migrated yet: a migration takes hours, and a silent host a timeout, for which no other tenant should wait.
+   */
   async look<Result>(
     database: string,
     work: (tenant: TenantStore) => Promise<Result>,
   ): Promise<Result | undefined> {
     const slot = this.#slots.get(database);
-    if (slot === undefined) return undefined;
+    if (slot?.isReady !== true) return undefined;
     slot.users += 1;
     try {
-      const tenant = await slot.opened;
-      await tenant.ready();
-      return await work(tenant);
+      return await work(await this.#tenantOf(slot));
     } finally {
       slot.users -= 1;
     }
@@ -150,7 +154,7 @@ export class TenantPool {
     if (database === undefined || this.#abort.signal.aborted) return;
     if (!this.#slots.has(database) && !this.#hasRoom(true)) return;
     this.#toVisit.delete(database);
-    this.use(database, (tenant) => this.#count(database, tenant)).catch((error: unknown) => {
+    this.#visit(database).catch((error: unknown) => {
       this.#toVisit.add(database);
       this.#options.log.warn({ event: 'tenant-not-visited', database, err: error });
     });
@@ -159,8 +163,9 @@ export class TenantPool {
   /** Waits for what is in use and closes all. */
   async close(): Promise<void> {
     this.#abort.abort();
-    await this.#sweeping;
     for (const slot of this.#slots.values()) this.#closeSlot(slot);
+    // Not before: the sweep may be waiting for a store, which only its closing breaks off.
+    await this.#sweeping;
     await Promise.all(this.#closing.values());
   }
 
@@ -184,6 +189,23 @@ export class TenantPool {
     }
   }
 
+  async #tenantOf(slot: Slot): Promise<TenantStore> {
+    const tenant = await slot.opened;
+    await tenant.ready();
+    slot.isReady = true;
+    return tenant;
+  }
+
+  async #visit(database: string): Promise<void> {
+    const slot = await this.#occupy(database);
+    try {
+      await this.#count(slot, await this.#tenantOf(slot));
+    } finally {
+      // Not #release: a use after the count makes the count unknown, and visits would follow each other for ever.
+      slot.users -= 1;
+    }
+  }
+
   #release(slot: Slot): void {
     slot.users -= 1;
     slot.usedAt = this.#options.monotonicMs();
@@ -196,9 +218,11 @@ export class TenantPool {
     const slot: Slot = {
       database,
       opened: this.#open(database),
+      isReady: false,
       users: 0,
       usedAt: this.#options.monotonicMs(),
       pending: 0,
+      countedAt: Number.NEGATIVE_INFINITY,
     };
     slot.opened.catch(() => {
       // Whoever waits for it has the error; the next one tries anew.
@@ -230,7 +254,7 @@ export class TenantPool {
       .filter(({ users, pending }) => users === 0 && (!drained || pending === 0))
       .toSorted((a, b) => a.usedAt - b.usedAt)[0];
     if (unused === undefined) return false;
-    if (unused.pending > 0) this.#toVisit.add(unused.database);
+    if (unused.pending > 0 || unused.countedAt < unused.usedAt) this.#toVisit.add(unused.database);
     this.#closeSlot(unused);
     return true;
   }
@@ -263,8 +287,13 @@ export class TenantPool {
   async #sweep(): Promise<void> {
     const now = this.#options.monotonicMs();
     for (const slot of this.#slots.values()) {
+      if (!slot.isReady) {
+        // Nobody tries to reach it any more: a visit does, and counts what it has left.
+        if (slot.users === 0) this.#toVisit.add(slot.database);
+        continue;
+      }
       try {
-        await this.look(slot.database, (tenant) => this.#count(slot.database, tenant));
+        await this.look(slot.database, (tenant) => this.#count(slot, tenant));
       } catch {
         // It is away, which its own log tells; it stays open, since nobody knows what it has left.
         continue;
@@ -276,10 +305,11 @@ export class TenantPool {
     }
   }
 
-  async #count(database: string, tenant: TenantStore): Promise<void> {
+  async #count(slot: Slot, tenant: TenantStore): Promise<void> {
+    const countedAt = this.#options.monotonicMs();
     const counts = await tenant.outbox.counts();
-    this.#counts.set(database, counts);
-    const slot = this.#slots.get(database);
-    if (slot !== undefined) slot.pending = counts.pending;
+    this.#counts.set(slot.database, counts);
+    slot.pending = counts.pending;
+    slot.countedAt = countedAt;
   }
 }
