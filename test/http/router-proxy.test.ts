@@ -385,6 +385,33 @@ describe('a router that carries requests', function () {
       ).to.equal(true);
     });
 
+    it('cuts off answers that nobody takes when others want their places', async () => {
+      await restart({ upstream: { inFlightMax: 2, stalledMs: 100 } });
+      const { id } = await spawn();
+      scheduler(0).answerWith((request, response) =>
+        response.end(request.url?.includes('large') === true ? Buffer.alloc(50_000_000) : '{}'),
+      );
+      const { port } = new URL(router.url);
+      const idle = [1, 2].map(() => {
+        const socket = connect(Number(port), '127.0.0.1').pause();
+        socket.write(`GET /${id}?large HTTP/1.1\r\nHost: r\r\n\r\n`);
+        return socket;
+      });
+      const statusOfNext = async (): Promise<number> => (await fetch(`${router.url}/${id}`)).status;
+      const statuses = new Set<number>();
+      await waitFor(
+        async () => {
+          const status = await statusOfNext();
+          statuses.add(status);
+          return statuses.has(503) && status === 200 ? true : undefined;
+        },
+        () => `answers were ${[...statuses].join(', ')}`,
+        5_000,
+      );
+      expect([...statuses].toSorted((a, b) => a - b)).to.deep.equal([200, 503]);
+      for (const socket of idle) socket.destroy();
+    });
+
     it('sends nothing of a client that has gone already, whose address is not known any more', async () => {
       const { id } = await spawn();
       const { port } = new URL(router.url);

@@ -6,8 +6,8 @@ import type { SchedulerHealth } from '../router/ports.js';
 /*
  * Requests to Scheduler Units on a client's behalf, over connections that are kept.
  *
- * Promises: at most so many requests to one SU at a time, so that a slow one cannot use up what the others need; every
- * wait has a limit; a request to an SU that is known to be lost fails at once, and one that waits when it is lost fails
+ * Promises: at most so many requests to one SU at a time, so that a slow one cannot use up what the others need; when there
+ * are that many, answers whose clients do not read are cut off; every wait has a limit; a request to an SU that is known to be lost fails at once, and one that waits when it is lost fails
  * then. The SU's health hears of every success and failure.
  */
 
@@ -20,6 +20,8 @@ export interface UpstreamLimits {
   readonly answerMs: number;
   /** Within an answer, while nothing comes. */
   readonly idleMs: number;
+  /** The same while others are refused for it. */
+  readonly stalledMs: number;
 }
 
 export const UPSTREAM_LIMITS: UpstreamLimits = {
@@ -27,6 +29,7 @@ export const UPSTREAM_LIMITS: UpstreamLimits = {
   connectMs: 2_000,
   answerMs: 45_000,
   idleMs: 180_000,
+  stalledMs: 5_000,
 };
 
 export interface UpstreamAsk {
@@ -72,11 +75,19 @@ export function makeUpstream(options: UpstreamOptions): Upstream {
   return new PooledUpstream(options);
 }
 
+/** A request to an SU, from its beginning to the end of its answer. */
+interface Place {
+  answer: IncomingMessage | undefined;
+  /** What of the answer had come when somebody last found no place. */
+  bytesSeen: number;
+  seenAt: number;
+}
+
 class PooledUpstream implements Upstream {
   readonly #health: UpstreamOptions['health'];
   readonly #limits: UpstreamLimits;
   readonly #agents: Agents;
-  readonly #inFlight = new Map<string, number>();
+  readonly #inFlight = new Map<string, Set<Place>>();
 
   constructor({ health, limits }: UpstreamOptions) {
     this.#health = health;
@@ -98,14 +109,15 @@ class PooledUpstream implements Upstream {
     // The address of a client that has gone is not known any more: the SU would take this router for it.
     if (signal.aborted) throw lost(url, 'the client went away', { wasSent: false });
     if (!this.#health.isReachable(url)) throw lost(url, 'it does not answer', { wasSent: false });
-    const release = this.#enter(url);
+    const place = this.#enter(url);
     try {
       const answer = await this.#exchange(ask, true);
       this.#health.succeeded(url);
-      answer.once('close', release);
+      place.answer = answer;
+      answer.once('close', () => this.#leave(url, place));
       return answer;
     } catch (error) {
-      release();
+      this.#leave(url, place);
       if (error instanceof UpstreamFailure && !signal.aborted) {
         this.#health.failed(url, String(error.details['reason']));
       }
@@ -118,16 +130,37 @@ class PooledUpstream implements Upstream {
     this.#agents['https:'].destroy();
   }
 
-  /** @returns to be called when the request is over */
-  #enter(url: string): () => void {
-    const count = this.#inFlight.get(url) ?? 0;
-    if (count >= this.#limits.inFlightMax) throw busy(url, count);
-    this.#inFlight.set(url, count + 1);
-    return () => {
-      const left = (this.#inFlight.get(url) ?? 1) - 1;
-      if (left === 0) this.#inFlight.delete(url);
-      else this.#inFlight.set(url, left);
-    };
+  #enter(url: string): Place {
+    const places = this.#inFlight.get(url) ?? new Set();
+    if (places.size >= this.#limits.inFlightMax) this.#cutStalled(places);
+    if (places.size >= this.#limits.inFlightMax) throw busy(url, places.size);
+    const place: Place = { answer: undefined, bytesSeen: 0, seenAt: 0 };
+    places.add(place);
+    this.#inFlight.set(url, places);
+    return place;
+  }
+
+  #leave(url: string, place: Place): void {
+    const places = this.#inFlight.get(url);
+    places?.delete(place);
+    if (places?.size === 0) this.#inFlight.delete(url);
+  }
+
+  /** Cuts off the answers of which nothing came since they were looked at `stalledMs` ago or earlier: nobody takes them. */
+  #cutStalled(places: Set<Place>): void {
+    const now = performance.now();
+    for (const place of places) {
+      const { answer } = place;
+      if (answer === undefined) continue;
+      const { bytesRead } = answer.socket;
+      if (bytesRead !== place.bytesSeen) {
+        place.bytesSeen = bytesRead;
+        place.seenAt = now;
+      } else if (now - place.seenAt >= this.#limits.stalledMs) {
+        places.delete(place);
+        answer.destroy(new Error('nobody takes the answer, and others want its place'));
+      }
+    }
   }
 
   #exchange(ask: UpstreamAsk, mayRepeat: boolean): Promise<IncomingMessage> {
