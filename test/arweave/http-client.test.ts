@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { RequestListener } from 'node:http';
 import { expect } from 'chai';
 import { HttpFailure, makeHttpClient, type HttpAsk } from '../../src/lib/arweave/http-client.js';
@@ -74,9 +75,17 @@ describe('HTTP client', () => {
     expect(sockets.size).to.equal(1);
   });
 
+  it('gives the place back of what fails at once', async () => {
+    const { ask, failureOf } = await open((_, response) => response.end());
+    const headers = { 'bad header': 'x' };
+    for (let i = 0; i < 3; i += 1) await failureOf(ask('/', { headers }));
+    expect((await ask('/')).status).to.equal(200);
+  });
+
   it('refuses what would wait behind a thousand others', async () => {
     const { ask, failureOf } = await open(() => undefined);
     const abort = new AbortController();
+    setMaxListeners(0, abort.signal);
     const waiting = Array.from({ length: 1025 }, () =>
       failureOf(ask('/', { signal: abort.signal })),
     );

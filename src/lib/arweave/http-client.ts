@@ -145,6 +145,8 @@ function exchange(ask: HttpAsk, exchanges: Exchanges): Promise<HttpAnswer> {
     };
     leave = line.enter(dispatch.origin, () => agent.dispatch(dispatch, handler));
     if (leave === undefined) fail(new HttpFailure('unreachable', 'too many wait for a connection'));
+    // It failed before there was a place to leave.
+    else if (settled) leave();
   });
 }
 
