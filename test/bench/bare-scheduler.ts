@@ -1,15 +1,8 @@
-import {
-  constants,
-  createPrivateKey,
-  createPublicKey,
-  randomBytes,
-  sign,
-  verify,
-} from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { openBareCommits, type CommitPlace } from './bare-commits.js';
+import { openBareSigner } from './bare-signer.js';
 
 /*
  * A program of its own: the least that any server on Node does for a message. It reads a body, verifies a signature, makes one,
@@ -17,41 +10,19 @@ import { openBareCommits, type CommitPlace } from './bare-commits.js';
  * steps is the way between programs and threads. Arguments: wallet file, CommitPlace as JSON. Sends its port to its parent.
  */
 const [, , walletFile = '', place = ''] = process.argv;
-const jwk = JSON.parse(readFileSync(walletFile, 'utf8'));
-const key = createPrivateKey({ key: jwk, format: 'jwk' });
-const publicKey = createPublicKey(key);
-const PSS = {
-  padding: constants.RSA_PKCS1_PSS_PADDING,
-  saltLength: constants.RSA_PSS_SALTLEN_MAX_SIGN,
-};
+const signer = openBareSigner(walletFile);
 const commits = await openBareCommits(JSON.parse(place) as CommitPlace);
 
-function signed(message: Uint8Array): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    sign('sha256', message, { key, ...PSS }, (error, signature) =>
-      error === null ? resolve(signature) : reject(error),
-    );
-  });
-}
-
-function verified(message: Uint8Array, signature: Uint8Array): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    verify('sha256', message, { key: publicKey, ...PSS }, signature, (error, isValid) =>
-      error === null ? resolve(isValid) : reject(error),
-    );
-  });
-}
-
 const posted = randomBytes(48);
-const postedSignature = await signed(posted);
+const postedSignature = await signer.sign(posted);
 
 const server = createServer((request, response) => {
   const parts: Buffer[] = [];
   request.on('data', (part: Buffer) => parts.push(part));
   request.on('end', () => {
     void (async () => {
-      const isValid = await verified(posted, postedSignature);
-      await signed(randomBytes(48));
+      const isValid = await signer.verify(posted, postedSignature);
+      await signer.sign(randomBytes(48));
       await commits.commit();
       const answer = JSON.stringify({ isValid, bytes: Buffer.concat(parts).length });
       response.setHeader('content-type', 'application/json');

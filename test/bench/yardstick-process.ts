@@ -1,12 +1,5 @@
-import {
-  constants,
-  createPrivateKey,
-  createPublicKey,
-  randomBytes,
-  sign,
-  verify,
-} from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { openBareSigner } from './bare-signer.js';
 
 /*
  * A program of its own: what this machine's Node does without us. Its parent sends one Question at a time and gets one
@@ -18,30 +11,15 @@ export type Question =
   /** Milliseconds of one verification of such a signature. */
   | { readonly kind: 'verify'; readonly times: number };
 
-const PSS = {
-  padding: constants.RSA_PKCS1_PSS_PADDING,
-  saltLength: constants.RSA_PSS_SALTLEN_MAX_SIGN,
-};
-const key = createPrivateKey({
-  key: JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')),
-  format: 'jwk',
-});
-
-function signOnce(message: Uint8Array): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    sign('sha256', message, { key, ...PSS }, (error, signature) =>
-      error === null ? resolve(signature) : reject(error),
-    );
-  });
-}
+const signer = openBareSigner(process.argv[2] ?? '');
 
 async function signRate(atOnce: number, durationMs: number): Promise<number> {
-  await signOnce(randomBytes(48));
+  await signer.sign(randomBytes(48));
   let signatures = 0;
   const begun = performance.now();
   const lane = async (): Promise<void> => {
     while (performance.now() < begun + durationMs) {
-      await signOnce(randomBytes(48));
+      await signer.sign(randomBytes(48));
       signatures += 1;
     }
   };
@@ -51,17 +29,12 @@ async function signRate(atOnce: number, durationMs: number): Promise<number> {
 
 async function verifyMs(times: number): Promise<number> {
   const message = randomBytes(48);
-  const signature = await signOnce(message);
-  const publicKey = createPublicKey(key);
-  const verifyOnce = (): Promise<boolean> =>
-    new Promise((resolve, reject) => {
-      verify('sha256', message, { key: publicKey, ...PSS }, signature, (error, isValid) =>
-        error === null ? resolve(isValid) : reject(error),
-      );
-    });
+  const signature = await signer.sign(message);
   const begun = performance.now();
   for (let i = 0; i < times; i += 1) {
-    if (!(await verifyOnce())) throw new Error('a signature that was just made does not verify');
+    if (!(await signer.verify(message, signature))) {
+      throw new Error('a signature that was just made does not verify');
+    }
   }
   return (performance.now() - begun) / times;
 }

@@ -22,7 +22,7 @@ export class ExchangeLine {
   }
 
   /**
-   * Calls `begin` now or when its turn comes.
+   * Calls `begin`, which is nobody else's, now or when its turn comes.
    *
    * @returns to be called once, when it is over or given up; undefined when too many wait
    */
@@ -35,10 +35,9 @@ export class ExchangeLine {
       return () => this.#leave(origin, host);
     }
     if (host.waiting.size >= this.#waitingMax) return undefined;
-    const turn = (): void => begin();
-    host.waiting.add(turn);
+    host.waiting.add(begin);
     return () => {
-      if (!host.waiting.delete(turn)) this.#leave(origin, host);
+      if (!host.waiting.delete(begin)) this.#leave(origin, host);
     };
   }
 

@@ -29,8 +29,8 @@ export function makeSchedulerClient(
     async fetchKnowsProcess(base, processId, signal) {
       const { status } = await ask(base, `processes/${processId}`, signal);
       if (status === 200) return true;
-      // Other implementations answer 400 where ours says 404. Whoever may not be told (401, 403) knows nothing: a placement would be
-      // taken back, and the process be placed a second time.
+      // Other implementations answer 400 where ours says 404. Whoever may not be told (401, 403) knows nothing: a placement
+      // would be taken back, and the process be placed a second time.
       if (status === 404 || status === 400) return false;
       throw unavailable(base, `it answered ${status}`);
     },

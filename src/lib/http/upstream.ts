@@ -7,8 +7,8 @@ import type { SchedulerHealth } from '../router/ports.js';
  * Requests to Scheduler Units on a client's behalf, over connections that are kept.
  *
  * Promises: at most so many requests to one SU at a time, so that a slow one cannot use up what the others need; when there
- * are that many, answers whose clients do not read are cut off; every wait has a limit; a request to an SU that is known to be lost fails at once, and one that waits when it is lost fails
- * then. The SU's health hears of every success and failure.
+ * are that many, answers whose clients do not read are cut off; every wait has a limit; a request to an SU that is known to
+ * be lost fails at once, and one that waits when it is lost fails then. The SU's health hears of every success and failure.
  */
 
 export interface UpstreamLimits {

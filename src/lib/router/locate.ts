@@ -34,8 +34,8 @@ export interface Locate {
    */
   locate(processId: string): Promise<Located>;
   /**
-   * The placement from the store, for a spawn: what is remembered may have been taken back by another router, and the SU would then have
-   * a process that is recorded nowhere.
+   * The placement from the store, for a spawn: what is remembered may have been taken back by another router, and the SU
+   * would then have a process that is recorded nowhere.
    */
   findStored(processId: Id): Promise<Located | undefined>;
   /** Remembers a placement that was made. */

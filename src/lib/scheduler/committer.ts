@@ -23,7 +23,7 @@ export interface CommitListener {
   readonly processId: Id;
   /** Jobs of the process that are not signed yet, nor being signed. */
   readonly inLine: number;
-  /** Its last run was not written because the head had moved. */
+  /** Its head had moved a moment ago: somebody else writes to the process. */
   readonly isContended: boolean;
   /**
    * @param entries the entries of the run, in order.

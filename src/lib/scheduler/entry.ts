@@ -172,7 +172,7 @@ async function wrapTransaction(
     head: next,
     bundle: await seal(wrapper, moment),
     uploads: UPLOAD_BUNDLE,
-    identity: withAttempt(job.identity, next),
+    identity: withAttempt(job.identity, assignment.id, next.timestamp),
     deepHashes: job.deepHashes,
   };
 }
@@ -181,14 +181,12 @@ async function wrapTransaction(
  * How the entry of a posting is found again: one that only its own assignments identify by one more of them, another one from
  * its timestamp on, which lies before the window when the clock was set back meanwhile.
  */
-function withAttempt(identity: ReceiptQuery, { assignmentId, timestamp }: Head): ReceiptQuery {
+function withAttempt(identity: ReceiptQuery, assignmentId: Id, timestamp: number): ReceiptQuery {
   if (identity.kind !== 'assign') return identity;
   const { attempts, since } = identity;
-  if (attempts === undefined) return { ...identity, since: Math.min(since, timestamp) };
-  return {
-    ...identity,
-    attempts: assignmentId === undefined ? attempts : [...attempts, assignmentId],
-  };
+  return attempts === undefined
+    ? { ...identity, since: Math.min(since, timestamp) }
+    : { ...identity, attempts: [...attempts, assignmentId] };
 }
 
 async function signBareProcess(

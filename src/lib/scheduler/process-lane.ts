@@ -53,8 +53,8 @@ export interface LaneContext {
 }
 
 /**
- * So long a process counts as contended after its head had moved. Two servers at one hot process, 16 clients each, 600 to 600 messages:
- * 920 to 15 when the one that is behind gathers entries, since the other commits meanwhile.
+ * So long a process counts as contended after its head had moved. Two servers at one hot process, 16 clients each: 600 to 600
+ * messages; 920 to 15 when the one that is behind gathers entries, since the other commits meanwhile.
  */
 const CONTENDED_MS = 1000;
 

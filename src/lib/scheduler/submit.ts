@@ -62,7 +62,7 @@ export interface SubmitOptions {
 
 /** See the flow above. */
 export function makeSubmit(options: SubmitOptions): Submit {
-  const { checkReady, guards, assignRetryWindowMs } = options;
+  const { checkReady, guards } = options;
   const once = makeOnce<Placement>();
   const placeTransaction = makePlaceTransaction(options);
 
@@ -82,12 +82,8 @@ export function makeSubmit(options: SubmitOptions): Submit {
       const transactionId = parseKnowable(query.assign, 'assign', 'unknown-transaction');
       guards.processes?.checkWrite(processId);
       const exclude = splitExclude(query.exclude);
-      const place = (): Promise<Placement> =>
-        placeTransaction({ processId, transactionId, exclude, baseLayer: query.baseLayer });
-      const placement =
-        assignRetryWindowMs > 0
-          ? await once([query.baseLayer, processId, transactionId, ...exclude].join(','), place)
-          : await place();
+      const { baseLayer } = query;
+      const placement = await placeTransaction({ processId, transactionId, exclude, baseLayer });
       return { ...placement, kind: 'assigned-transaction', processId };
     },
   };
@@ -161,7 +157,8 @@ function makePlaceTransaction(
   options: SubmitOptions,
 ): (request: TransactionRequest) => Promise<Placement> {
   const { guards, lanes, prepare, assignRetryWindowMs } = options;
-  const once = makeOnce<Placement>();
+  // Without a window each posting is to have its own place.
+  const join = assignRetryWindowMs > 0 ? makeOnce<Placement>() : alone;
 
   async function enter(request: TransactionRequest, identity: ReceiptQuery): Promise<Placement> {
     const { processId, transactionId, exclude } = request;
@@ -169,19 +166,16 @@ function makePlaceTransaction(
     const compared = guards.deepHashes;
     const kind = 'assigned-transaction';
     const job = { kind, processId, transactionId, exclude, identity } as const;
-    const place = async (): Promise<Placement> => {
+    return join(nameOf(request), async () => {
       if (compared === undefined || content === undefined) return lanes.enter(job);
       const deepHashes = await compared.hash(content);
       return compared.place({ kind, processId, messageId: transactionId, hashes: deepHashes }, () =>
         lanes.enter({ ...job, deepHashes }),
       );
-    };
-    return assignRetryWindowMs > 0
-      ? once([processId, transactionId, ...exclude].join(','), place)
-      : place();
+    });
   }
 
-  return async (request) => {
+  async function place(request: TransactionRequest): Promise<Placement> {
     const { processId, transactionId, exclude } = request;
     const identity: ReceiptQuery = {
       kind: 'assign',
@@ -208,7 +202,18 @@ function makePlaceTransaction(
       if (first !== undefined) return first;
       throw error;
     }
-  };
+  }
+
+  return (request) => join(`${request.baseLayer},${nameOf(request)}`, () => place(request));
+}
+
+/** What the assignment that is asked for says. */
+function nameOf({ processId, transactionId, exclude }: TransactionRequest): string {
+  return [processId, transactionId, ...exclude].join(',');
+}
+
+function alone(_name: string, work: () => Promise<Placement>): Promise<Placement> {
+  return work();
 }
 
 /**
