@@ -24,6 +24,8 @@ class Fake {
   failing = 0;
   readonly failures: unknown[] = [];
   readonly delays: number[] = [];
+  /** Resolves when a log may be read from the database. */
+  reading: Promise<void> = Promise.resolve();
 
   message(nonce: number): StoredMessage {
     const message = {
@@ -69,6 +71,7 @@ class Fake {
       },
     } satisfies Partial<DiskCopy> as unknown as DiskCopy;
     const { processId, stored } = this;
+    const mayRead = (): Promise<void> => this.reading;
     const source = {
       findProcess: async () => ({
         processId,
@@ -82,7 +85,9 @@ class Fake {
         isPlain: true,
       }),
       readMessages: async function* (_id, after) {
-        yield stored.filter(({ nonce }) => nonce > (after?.nonce ?? 0));
+        const rows = stored.filter(({ nonce }) => nonce > (after?.nonce ?? 0));
+        await mayRead();
+        yield rows;
       },
       findHashChain: async (_id, { nonce }) => `chain ${nonce}`,
       readHeads: async function* (afterRow) {
@@ -164,6 +169,29 @@ describe('the keeper of a disk copy', () => {
     follower.offer(fake.piece(fake.message(2)));
     await copied(2);
     expect(fake.copied).to.deep.equal([1, 2]);
+  });
+
+  it('counts each entry once, also what is committed while its log is read from the database', async () => {
+    fake.watermark = { epoch: 0, nonce: 0, timestamp: 0, hashChain: '', isOrdered: true };
+    let release = (): void => undefined;
+    const until = (holds: () => boolean): Promise<true> =>
+      waitFor(
+        () => (holds() ? true : undefined),
+        () => JSON.stringify(follower?.status()),
+      );
+    follower = fake.follower();
+    follower.start();
+    for (const nonces of [[1, 2], [3]]) {
+      fake.reading = new Promise((resolve) => (release = resolve));
+      follower.noteBehind(fake.processId);
+      await until(() => follower?.status().logsBehind === 1);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      for (const nonce of nonces) follower.offer(fake.piece(fake.message(nonce)));
+      await copied(nonces.at(-1) ?? 0);
+      release();
+      await until(() => follower?.status().logsBehind === 0);
+    }
+    expect(follower.status().entriesCopied).to.equal(3);
   });
 
   it('can be closed at any moment, also before it is started', async () => {

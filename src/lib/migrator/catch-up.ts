@@ -9,7 +9,6 @@ const RANK_MAX = 2_147_483_647;
  * Copies what is missing of one log, from the watermark on, in the order of its places. A copy whose last entry is not the
  * one that the database has at that place is of another database, or of one that was set back: it is removed first.
  *
- * @returns entries copied
  * @throws SuError `store-unavailable`
  */
 export async function catchUpLog(
@@ -18,8 +17,10 @@ export async function catchUpLog(
     readonly source: Pick<LogSource, 'findProcess' | 'readMessages' | 'findHashChain'>;
     readonly copy: Pick<DiskCopy, 'findWatermark' | 'writePiece' | 'forget'>;
     readonly signal: AbortSignal;
+    /** Told of entries as soon as the copy has them. */
+    readonly onCopied?: (entries: number) => void;
   },
-): Promise<number> {
+): Promise<void> {
   const { source, copy, signal } = parts;
   let from: LogPlace | undefined = await copy.findWatermark(processId);
   if (from !== undefined && !(await isOfDatabase(processId, from as CopyWatermark, source))) {
@@ -27,15 +28,14 @@ export async function catchUpLog(
     from = undefined;
   }
   let process = from === undefined ? await source.findProcess(processId) : undefined;
-  if (from === undefined && process === undefined) return 0;
-  let copied = 0;
+  if (from === undefined && process === undefined) return;
   const write = async (messages: readonly StoredMessage[]): Promise<boolean> => {
     const to: LogPlace = messages.at(-1) ?? from ?? spawnPlace(process);
     const place = { epoch: to.epoch, nonce: to.nonce };
     const moved = await copy.writePiece({ processId, process, messages, from, to: place });
     process = undefined;
     from = place;
-    copied += messages.length;
+    if (moved) parts.onCopied?.(messages.length);
     return moved;
   };
   const after = from && { ...from, rank: RANK_MAX };
@@ -47,11 +47,10 @@ export async function catchUpLog(
     const begin = rows.findIndex((row) => last !== undefined && comparePlaces(row, last) === 0);
     held = rows.slice(begin);
     // When it did not move, the server's own commits were faster: what is still missing is found again.
-    if (begin > 0 && !(await write(rows.slice(0, begin)))) return copied;
-    if (signal.aborted) return copied;
+    if (begin > 0 && !(await write(rows.slice(0, begin)))) return;
+    if (signal.aborted) return;
   }
   if (held.length > 0 || from === undefined) await write(held);
-  return copied;
 }
 
 async function isOfDatabase(

@@ -209,7 +209,11 @@ export class LogFollower {
         this.#behind.delete(processId);
         this.#copying += 1;
         try {
-          this.#entriesCopied += await catchUpLog(processId, { ...this.#options, signal });
+          await catchUpLog(processId, {
+            ...this.#options,
+            signal,
+            onCopied: (entries) => (this.#entriesCopied += entries),
+          });
           this.#pauseMs = 0;
         } catch (error) {
           // A log that cannot be copied for what is in it must not keep the others waiting.
