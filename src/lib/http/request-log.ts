@@ -40,8 +40,9 @@ const PROBE_ROUTES: ReadonlySet<string> = new Set(['/health', '/metrics']);
 const SANE_REQUEST_ID = /^[\w.:-]{1,128}$/;
 
 /**
- * Gives each request its id (`X-Request-Id`: the caller's when it is sane, else a new one) and writes one line when its
- * outcome is known. The level follows the status: 500 needs a person, other 5xx were degraded, the rest is information.
+ * Gives each request its id (`X-Request-Id`: the caller's when it is sane, else a new one) and writes one line about its
+ * outcome, behind the answer: nobody waits for a line. The level follows the status: 500 needs a person, other 5xx were
+ * degraded, the rest is information.
  */
 export function logRequests(options: {
   readonly log: Log;
@@ -56,8 +57,13 @@ export function logRequests(options: {
     ctx.set('X-Request-Id', requestId);
     await next();
     const durationMs = performance.now() - startedAt;
-    metrics.httpAnswered({ method: ctx.method, route: ctx.state.route, status: ctx.status });
-    writeLine(ctx, { log, durationMs });
+    // What the answer's end closes says nothing of the client.
+    ctx.state.clientGone ||= ctx.req.socket.destroyed;
+    // Koa answers when this function has returned; the next request is taken after what is asked for here.
+    setImmediate(() => {
+      metrics.httpAnswered({ method: ctx.method, route: ctx.state.route, status: ctx.status });
+      writeLine(ctx, { log, durationMs });
+    });
   };
 }
 
@@ -79,7 +85,7 @@ function writeLine(
   };
   // As it came: what it is said to be may not be readable as an address.
   if (route === NO_ROUTE) line['path'] = ctx.url.slice(0, 200);
-  if (clientGone || ctx.req.socket.destroyed) line['clientGone'] = true;
+  if (clientGone) line['clientGone'] = true;
   if (error !== undefined) Object.assign(line, errorFields(error));
   log[level](line);
 }
