@@ -84,6 +84,28 @@ describe('fair shares of the queues', () => {
     expect(await shares.run(who, () => Promise.resolve(8))).to.equal(8);
   });
 
+  it('gives half of a share of a process to assigns, which nobody signs, and keeps the rest for messages', async () => {
+    const shares = makeFairShares({ perProcess: 3, perOwner: 0 });
+    const assign = { processId: hot, owner: undefined };
+    const { work, end } = waiting();
+    const under = [shares.run(assign, work), shares.run(assign, work)];
+    const failure = await shares.run(assign, work).catch((error: unknown) => error);
+    expect(failure).to.include({ code: 'process-busy', retryAfterSeconds: 2 });
+    expect((failure as Error).message).to.equal(
+      `process ${hot} is busy: 2 of its assigns wait, and it may have no more`,
+    );
+    expect(await shares.run({ processId: hot, owner }, () => Promise.resolve(7))).to.equal(7);
+    end();
+    await Promise.all(under);
+    expect(await shares.run(assign, () => Promise.resolve(8))).to.equal(8);
+  });
+
+  it('lets an assign through where a share is one place', async () => {
+    const shares = makeFairShares({ perProcess: 1, perOwner: 0 });
+    const assign = { processId: hot, owner: undefined };
+    expect(await shares.run(assign, () => Promise.resolve(7))).to.equal(7);
+  });
+
   it('counts the messages of an owner over all processes, and gives a share back after a failure', async () => {
     const shares = makeFairShares({ perProcess: 0, perOwner: 1 });
     const { work, end } = waiting();

@@ -333,6 +333,21 @@ describe('the lane of a process', () => {
     ]);
   });
 
+  for (const [limit, code] of [
+    ['lineMax', 'process-busy'],
+    ['jobsMax', 'scheduler-busy'],
+  ] as const) {
+    it(`keeps places of ${limit} for messages when assigns flood it`, async () => {
+      const harness = openLaneHarness({ store: new MemoryScheduleStore(), [limit]: 5 });
+      const { id } = await harness.spawn(unsignedItem());
+      const assigns = [1, 2, 3, 4].map(() => codeOf(harness.assign(id, unsignedItem().id)));
+      const messages = [1, 2, 3].map(() => codeOf(harness.post(id, unsignedItem(id))));
+      expect(await Promise.all(assigns)).to.deep.equal(['no error', 'no error', 'no error', code]);
+      expect(await Promise.all(messages)).to.deep.equal(['no error', 'no error', code]);
+      expect(await codeOf(harness.assign(id, unsignedItem().id))).to.equal('no error');
+    });
+  }
+
   for (const seed of ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']) {
     it(`keeps every chain whole through random faults (seed ${seed})`, async () => {
       const random = seeded(seed);

@@ -17,12 +17,14 @@ export interface LaneHarness {
   signing(): { now: number; most: number };
   spawn(item: DataItem): Promise<Placement>;
   post(processId: Id, item: DataItem): Promise<Placement>;
+  assign(processId: Id, transactionId: Id): Promise<Placement>;
 }
 
 export interface LaneHarnessOptions {
   readonly store: MemoryScheduleStore;
   readonly now?: () => number;
   readonly lineMax?: number;
+  readonly jobsMax?: number;
   readonly attemptsMax?: number;
   readonly signaturesAtOnce?: number;
   /** Resolves when a signature is done; default: the next turn of the event loop. */
@@ -77,7 +79,7 @@ export function openLaneHarness(options: LaneHarnessOptions): LaneHarness {
   });
   const lanes = makeLanes({
     headsMax: 100,
-    jobsMax: 10_000,
+    jobsMax: options.jobsMax ?? 10_000,
     context: {
       ...laneContext(store),
       committerOf: () => committer,
@@ -123,6 +125,14 @@ export function openLaneHarness(options: LaneHarnessOptions): LaneHarness {
         processId,
         item,
         identity: { kind: 'message', id: item.id },
+      }),
+    assign: (processId, transactionId) =>
+      lanes.enter({
+        kind: 'assigned-transaction',
+        processId,
+        transactionId,
+        exclude: [],
+        identity: { kind: 'assign', processId, transactionId, exclude: [], since: 0 },
       }),
   };
 }

@@ -283,7 +283,8 @@ export const VARIABLES = {
     default: '0',
     min: 0,
     max: 1_000_000,
-    meaning: 'messages of one process under way at most, more get 429; 0: no limit',
+    meaning:
+      'messages of one process under way at most, assigns at most half as many; more get 429; 0: no limit',
   },
   QUEUE_MAX_PER_OWNER: {
     kind: 'integer',

@@ -9,7 +9,8 @@ export interface ShareLimits {
 
 export interface FairShares {
   /**
-   * Runs work that counts against the shares of its process and owner while it lasts.
+   * Runs work that counts against the shares of its process and owner while it lasts. Assigns, which nobody signs, get half of
+   * a process's share at most, so that whoever floods it with them leaves room for messages.
    *
    * @param owner undefined: an assign, which says nothing of who asks for it
    * @throws SuError `process-busy`, `owner-busy` when a share is used up
@@ -25,6 +26,7 @@ const RETRY_AFTER_SECONDS = 2;
 /** Counts what is under way, so that one hot process or owner leaves room in the queues for the rest. */
 export function makeFairShares({ perProcess, perOwner }: ShareLimits): FairShares {
   const processes = makeCounts();
+  const assigns = makeCounts();
   const owners = makeCounts();
   return {
     async run({ processId, owner }, work) {
@@ -35,6 +37,17 @@ export function makeFairShares({ perProcess, perOwner }: ShareLimits): FairShare
           { retryAfterSeconds: RETRY_AFTER_SECONDS },
         );
       }
+      if (
+        owner === undefined &&
+        perProcess > 0 &&
+        assigns.of(processId) >= assignsMax(perProcess)
+      ) {
+        throw new SuError(
+          'process-busy',
+          `process ${processId} is busy: ${assignsMax(perProcess)} of its assigns wait, and it may have no more`,
+          { retryAfterSeconds: RETRY_AFTER_SECONDS },
+        );
+      }
       if (owner !== undefined && perOwner > 0 && owners.of(owner) >= perOwner) {
         throw new SuError(
           'owner-busy',
@@ -42,16 +55,24 @@ export function makeFairShares({ perProcess, perOwner }: ShareLimits): FairShare
           { retryAfterSeconds: RETRY_AFTER_SECONDS },
         );
       }
-      processes.add(processId, 1);
-      if (owner !== undefined) owners.add(owner, 1);
+      const count = (by: 1 | -1): void => {
+        processes.add(processId, by);
+        if (owner === undefined) assigns.add(processId, by);
+        else owners.add(owner, by);
+      };
+      count(1);
       try {
         return await work();
       } finally {
-        processes.add(processId, -1);
-        if (owner !== undefined) owners.add(owner, -1);
+        count(-1);
       }
     },
   };
+}
+
+/** How many of the places in a queue assigns may take: they need no signature, so anybody can send any number of them. */
+export function assignsMax(places: number): number {
+  return Math.ceil(places / 2);
 }
 
 /** Counts by name that forget a name at 0. */

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { SuError } from '../errors.js';
 import type { Id } from '../protocol/ids.js';
 import type { Job } from './entry.js';
+import { assignsMax } from './fair-shares.js';
 import type { Head } from './ports.js';
 import { ProcessLane, type LaneContext, type Placement } from './process-lane.js';
 
@@ -9,7 +10,7 @@ export interface LanesOptions {
   readonly context: LaneContext;
   /** Heads of resting processes kept in memory. */
   readonly headsMax: number;
-  /** Jobs in all lanes together. */
+  /** Jobs in all lanes together; half of them at most are assigns. */
   readonly jobsMax: number;
 }
 
@@ -34,6 +35,16 @@ export function makeLanes({ context, headsMax, jobsMax }: LanesOptions): Lanes {
   const lanes = new Map<Id, ProcessLane>();
   const heads = new LRUCache<Id, Head>({ max: Math.max(1, headsMax) });
   let jobs = 0;
+  let assigns = 0;
+
+  function checkRoom(job: Job): void {
+    const isFull = jobs >= jobsMax;
+    if (!isFull && (!isAssign(job) || assigns < assignsMax(jobsMax))) return;
+    const what = isFull ? `${jobs} messages` : `${assigns} assigns`;
+    throw new SuError('scheduler-busy', `the scheduler is busy: ${what} wait`, {
+      retryAfterSeconds: 2,
+    });
+  }
 
   function rest(lane: ProcessLane): void {
     lanes.delete(lane.processId);
@@ -52,19 +63,21 @@ export function makeLanes({ context, headsMax, jobsMax }: LanesOptions): Lanes {
 
   return {
     async enter(job) {
-      if (jobs >= jobsMax) {
-        throw new SuError('scheduler-busy', `the scheduler is busy: ${jobs} messages wait`, {
-          retryAfterSeconds: 2,
-        });
-      }
+      checkRoom(job);
       jobs += 1;
+      if (isAssign(job)) assigns += 1;
       try {
         return await laneOf(job.processId).enter(job);
       } finally {
         jobs -= 1;
+        if (isAssign(job)) assigns -= 1;
       }
     },
     depth: () => jobs,
     count: () => lanes.size,
   };
+}
+
+function isAssign({ kind }: Job): boolean {
+  return kind === 'assigned-transaction';
 }

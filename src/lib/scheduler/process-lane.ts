@@ -2,6 +2,7 @@ import { SuError, isSuError } from '../errors.js';
 import type { Id } from '../protocol/ids.js';
 import type { Committer, CommitListener } from './committer.js';
 import { signEntry, type Job } from './entry.js';
+import { assignsMax } from './fair-shares.js';
 import type { Head, NewEntry, Receipt, ReceiptQuery, RunOutcome } from './ports.js';
 
 /*
@@ -44,7 +45,7 @@ export interface LaneContext {
   readonly sign: (message: Uint8Array) => Promise<Uint8Array>;
   /** Told how long a job stood in line before its turn to be signed came, ms. */
   readonly observeWait: (waitedMs: number) => void;
-  /** Jobs of one process in line at most. */
+  /** Jobs of one process in line at most; half of them at most are assigns. */
   readonly lineMax: number;
   /** How long a job may stand in line before it is signed, ms. */
   readonly waitMaxMs: number;
@@ -136,6 +137,7 @@ export class ProcessLane implements CommitListener {
    */
   enter(job: Job): Promise<Placement> {
     if (this.depth >= this.#context.lineMax) throw this.#busy(`${this.depth} messages wait`);
+    if (job.kind === 'assigned-transaction') this.#checkAssigns();
     return new Promise<Placement>((resolve, reject) => {
       this.#line.push({
         job,
@@ -149,6 +151,15 @@ export class ProcessLane implements CommitListener {
       });
       this.#start();
     });
+  }
+
+  /** Nobody signs an assign, so a line full of them would keep the messages of the process out at no cost. */
+  #checkAssigns(): void {
+    const most = assignsMax(this.#context.lineMax);
+    if (this.depth < most) return;
+    const waiting = [...this.#line, ...this.#unconfirmed.values()];
+    const assigns = waiting.filter(({ job }) => job.kind === 'assigned-transaction').length;
+    if (assigns >= most) throw this.#busy(`${assigns} assigns wait`);
   }
 
   settled(outcome: RunOutcome, entries: readonly NewEntry[], later: readonly NewEntry[]): void {
