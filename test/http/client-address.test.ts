@@ -1,4 +1,6 @@
+import { BlockList } from 'node:net';
 import { expect } from 'chai';
+import fc from 'fast-check';
 import { SuError } from '../../src/lib/errors.js';
 import {
   makeAddressGuard,
@@ -49,6 +51,81 @@ describe('the address of a client', () => {
   ] as const) {
     it(`is ${what}`, () => expect(find(request)).to.equal(address));
   }
+});
+
+describe('a set of addresses', () => {
+  /** Few different bits, so that ranges and addresses meet. */
+  const byte = fc.constantFrom(0, 1, 127, 128, 255);
+  const ipv4 = fc.array(byte, { minLength: 4, maxLength: 4 }).map((bytes) => bytes.join('.'));
+  const groups = fc.array(fc.constantFrom('0', '1', '8000', 'FFFF', '0db8'), {
+    minLength: 8,
+    maxLength: 8,
+  });
+  const ipv6 = fc.oneof(
+    groups.map((all) => all.join(':')),
+    groups.map((all) => `${all.slice(0, 2).join(':')}::${all.slice(5).join(':')}`),
+    groups.map((all) => `::${all.slice(6).join(':')}`),
+    groups.map((all) => `${all.slice(0, 3).join(':')}::`),
+    ipv4.map((address) => `::ffff:${address}`),
+    ipv4.map((address) => `1::${address}`),
+    groups.map((all) => `fe80::${all.slice(7).join(':')}%eth0`),
+    fc.constant('::'),
+  );
+  const address = fc.oneof(ipv4, ipv6);
+  const bitsMaxOf = (text: string): number => (/^(::ffff:)?[\d.]+$/.test(text) ? 32 : 128);
+  const entry = fc.oneof(
+    address,
+    fc
+      .tuple(address, fc.nat(128))
+      .map(([text, bits]) => `${text}/${Math.min(bits, bitsMaxOf(text))}`),
+  );
+  const familyOf = (text: string) => (text.includes(':') ? 'ipv6' : 'ipv4');
+
+  it('has what the BlockList of node has', () => {
+    fc.assert(
+      fc.property(fc.array(entry, { maxLength: 5 }), address, (entries, asked) => {
+        const oracle = new BlockList();
+        for (const each of entries) {
+          const [text = '', bits] = each.replace(/^::ffff:(?=\d+\.)/, '').split('/');
+          if (bits === undefined) oracle.addAddress(text, familyOf(text));
+          else oracle.addSubnet(text, Number(bits), familyOf(text));
+        }
+        const expected = oracle.check(asked, familyOf(asked));
+        expect(makeAddressSet(entries).has(asked), `${entries.join()} has ${asked}`).to.equal(
+          expected,
+        );
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('knows an address however it is written', () => {
+    const set = makeAddressSet(['2001:DB8::1', '::ffff:10.0.0.1', ' 192.0.2.0/24 ']);
+    for (const same of ['2001:db8:0:0:0::1', '2001:0db8::0.0.0.1', '::ffff:a00:1', '10.0.0.1']) {
+      expect(set.has(same), same).to.equal(true);
+    }
+    expect(set.has('::ffff:c000:2ff')).to.equal(true);
+    for (const other of ['2001:db8::2', '::10.0.0.1', '192.0.3.0', 'host', '']) {
+      expect(set.has(other), other).to.equal(false);
+    }
+  });
+
+  it('takes the bits of a range of IPv4 in IPv6 form as those of either', () => {
+    for (const range of ['::ffff:10.0.0.0/8', '::ffff:10.0.0.0/104']) {
+      const set = makeAddressSet([range]);
+      expect([set.has('10.9.9.9'), set.has('11.0.0.0')], range).to.deep.equal([true, false]);
+    }
+  });
+
+  it('finds an address among 100,000 without going through them', () => {
+    const set = makeAddressSet(
+      Array.from({ length: 100_000 }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`),
+    );
+    const begun = performance.now();
+    for (let i = 0; i < 1_000; i += 1) expect(set.has('11.0.0.1')).to.equal(false);
+    expect(performance.now() - begun).to.be.below(1_000);
+    expect(set.has('10.1.134.159')).to.equal(true);
+  });
 });
 
 describe('the list of addresses that may write', () => {
