@@ -138,6 +138,19 @@ describe('gateway', () => {
     );
   });
 
+  it('is unavailable when it redirects to a URL that cannot be asked', async () => {
+    const from = await openFakeGateway();
+    opened.push(from);
+    const gateway = gatewayOf({ arweave: from.url, graphql: from.url, list: [from.url] });
+    for (const target of [server.url.replace('//', '//%zz@'), 'http://[', 'http://127.0.0.1:0']) {
+      from.redirectTo(target, 307);
+      expect(await codeOf(gateway.fetchBlockHeight())).to.equal('gateway-unavailable');
+      expect(await codeOf(gateway.fetchTransactionExists(KNOWN))).to.equal('gateway-unavailable');
+      expect(await codeOf(gateway.fetchIdAnswers(KNOWN))).to.equal('gateway-unavailable');
+    }
+    expect(server.questions).to.deep.equal([]);
+  });
+
   it('takes one gateway of the list that has an id for enough, also when another is away', async () => {
     const empty = await openFakeGateway();
     const away = await openFakeGateway();

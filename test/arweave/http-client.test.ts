@@ -148,6 +148,19 @@ describe('HTTP client', () => {
     expect(body.toString()).to.equal(`Basic ${expected}`);
   });
 
+  it('refuses credentials that are no percent-encoded text, and is as it was', async () => {
+    const { url, ask, failureOf } = await open((_, response) => response.end());
+    for (const credentials of ['%zz', 'me:%ff', 'me:50%']) {
+      const withCredentials = new URL(url.replace('//', `//${credentials}@`));
+      const { kind, message } = await failureOf(ask('/', { url: withCredentials }));
+      expect([kind, message]).to.deep.equal([
+        'unreachable',
+        'the user or password in its URL is not percent-encoded text',
+      ]);
+    }
+    expect((await ask('/')).status).to.equal(200);
+  });
+
   it('fails what is in flight when it is closed', async () => {
     const { client, ask, failureOf } = await open(() => undefined);
     const asked = failureOf(ask('/'));

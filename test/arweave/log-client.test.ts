@@ -85,10 +85,14 @@ describe('the client for the logs of a Scheduler Unit', () => {
       response.writeHead(307, { location: request.url }).end();
     });
     expect(await failureOf(clientOf(circle).fetchPage(randomId(), 0))).to.include('redirects');
-    const elsewhere = await serve((_request, response) => {
-      response.writeHead(307, { location: 'file:///etc/passwd' }).end();
-    });
-    expect(await failureOf(clientOf(elsewhere).fetchPage(randomId(), 0))).to.include('redirects');
+    for (const location of ['file:///etc/passwd', 'http://[', '//%zz@127.0.0.1:1/']) {
+      const elsewhere = await serve((_request, response) => {
+        response.writeHead(307, { location }).end();
+      });
+      expect(await failureOf(clientOf(elsewhere).fetchPage(randomId(), 0))).to.match(
+        /^store-unavailable: .*(redirects|percent-encoded)/,
+      );
+    }
     expect(await failureOf(clientOf('http://127.0.0.1:1').fetchPage(randomId(), 0))).to.match(
       /^store-unavailable: /,
     );

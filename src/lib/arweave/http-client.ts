@@ -169,9 +169,16 @@ function dispatchOf({
   };
 }
 
+/** @throws HttpFailure for what is no text: whoever redirects may have made it up */
 function authorizationOf({ username, password }: URL): { readonly authorization?: string } {
   if (username === '') return {};
-  const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  let credentials: string;
+  try {
+    credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  } catch (cause) {
+    const reason = 'the user or password in its URL is not percent-encoded text';
+    throw new HttpFailure('unreachable', reason, cause);
+  }
   return { authorization: `Basic ${Buffer.from(credentials).toString('base64')}` };
 }
 

@@ -49,9 +49,10 @@ export function makeLogClient(options: LogClientOptions): LogClient {
     const { location } = answer.headers;
     if (answer.status < 300 || answer.status > 399 || location === undefined) return answer;
     if (redirects === REDIRECTS_MAX) throw unavailable(options.url, 'it redirects without an end');
-    const target = new URL(location, start);
-    if (!/^https?:$/.test(target.protocol))
+    const target = URL.canParse(location, start.href) ? new URL(location, start) : undefined;
+    if (target === undefined || !/^https?:$/.test(target.protocol)) {
       throw unavailable(options.url, 'it redirects elsewhere');
+    }
     return ask(target.href, redirects + 1);
   }
 
