@@ -244,6 +244,29 @@ describe('http/listen and http/read-body', () => {
       }
     });
 
+    it('is answered in JSON and logged when HTTP/1.1 comes without a Host, and serves on', async () => {
+      app = await startApp();
+      const client = new RawClient(app);
+      client.write('POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nitem');
+      await client.until('which HTTP/1.1 requires');
+      expect(client.received).to.match(
+        /^HTTP\/1\.1 400 [^]*\{"error":"the request has no Host header, which HTTP\/1\.1 requires"\}$/,
+      );
+      client.write('GET / HTTP/1.1\r\nHost:\r\n\r\n');
+      await client.until('address');
+      client.socket.destroy();
+      expect(app.submit.bodies).to.deep.equal([]);
+      expect(app.lines[0]).to.include({ level: 'info', status: 400, code: 'invalid-request' });
+    });
+
+    it('is not what comes without a Host in HTTP/1.0', async () => {
+      app = await startApp();
+      const client = new RawClient(app);
+      client.write('GET / HTTP/1.0\r\n\r\n');
+      await client.closed;
+      expect(client.received).to.match(/^HTTP\/1\.1 200 [^]*"address"/);
+    });
+
     it('that never ends its headers is closed with 408', async () => {
       app = await startApp({ timeouts: { headersMs: 80 } });
       const client = new RawClient(app);

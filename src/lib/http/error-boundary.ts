@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { Context, Middleware } from 'koa';
 import { SuError } from '../errors.js';
 import { answerJson, errorJson } from './answer.js';
@@ -12,6 +13,7 @@ import type { RequestState } from './request-log.js';
 export function errorBoundary(): Middleware<RequestState> {
   return async (ctx, next) => {
     try {
+      requireHost(ctx.req);
       requirePath(ctx);
       await next();
     } catch (error) {
@@ -30,6 +32,12 @@ export function errorBoundary(): Middleware<RequestState> {
       }
     }
   };
+}
+
+/** RFC 9112, 3.2. Node's own answer to this has no body and no line in the log. */
+function requireHost({ httpVersion, headers }: IncomingMessage): void {
+  if (headers.host !== undefined || httpVersion !== '1.1') return;
+  throw new SuError('invalid-request', 'the request has no Host header, which HTTP/1.1 requires');
 }
 
 /** A request line may name a whole address, of which koa reads the path when it is asked for: it throws, or has none. */

@@ -71,6 +71,8 @@ export async function listen(app: HttpApp, options: ListenOptions): Promise<List
     headersTimeout: timeouts.headersMs,
     requestTimeout: timeouts.requestMs,
     keepAliveTimeout: timeouts.keepAliveMs,
+    // The application does, and says so.
+    requireHostHeader: false,
   });
   server.setTimeout(timeouts.idleMs);
   const handle = app.callback();
