@@ -40,7 +40,8 @@ export const VARIABLES = {
   },
   DATABASE_URL: {
     kind: 'postgres-url',
-    meaning: 'PostgreSQL that holds the log (`postgres://…`); unset: the embedded store',
+    meaning:
+      'PostgreSQL that holds the log (`postgres://…`, `sslmode` as libpq has it); unset: the embedded store',
   },
   DATABASE_READ_URL: {
     kind: 'postgres-url',

@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs';
 import pg from 'pg';
+import { NegotiatedStream } from './negotiated-stream.js';
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const STATEMENT_TIMEOUT_MS = 30_000;
@@ -47,7 +49,7 @@ export async function openLongConnection(url: string): Promise<pg.Client> {
 /** How to reach the database. @param url `postgres://…` as libpq reads it */
 export function connectionOptions(url: string): pg.ClientConfig {
   return {
-    connectionString: asLibpqReadsIt(url),
+    ...asLibpqReadsIt(url),
     fallback_application_name: 'su',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
@@ -56,12 +58,36 @@ export function connectionOptions(url: string): pg.ClientConfig {
 }
 
 /**
- * The reference reads DATABASE_URL with libpq, for which `sslmode=require` encrypts without checking the certificate;
- * the driver would check it and refuse databases that worked until now. `sslmode=verify-full` checks it in both.
+ * The reference reads DATABASE_URL with libpq, for which `sslmode=require` encrypts without checking the certificate, and
+ * `prefer` and `allow` go on without TLS where there is none; the driver would check it, and refuse databases that worked until
+ * now. `sslmode=verify-full` checks it in both.
  */
-function asLibpqReadsIt(url: string): string {
-  if (!/[?&]sslmode=/.test(url) || /[?&]uselibpqcompat=/.test(url)) return url;
-  return `${url}&uselibpqcompat=true`;
+function asLibpqReadsIt(url: string): pg.ClientConfig {
+  const query = new URLSearchParams(url.split('?')[1]);
+  // Of what comes twice the driver takes the last.
+  const mode = query.getAll('sslmode').at(-1);
+  if (mode === undefined || (query.get('uselibpqcompat') ?? 'true') !== 'true') {
+    return { connectionString: url };
+  }
+  if (mode === 'prefer' || mode === 'allow') {
+    const tls = readClientCertificate(query);
+    return {
+      connectionString: `${url}&sslmode=disable`,
+      stream: () => new NegotiatedStream(mode, tls),
+    };
+  }
+  return {
+    connectionString: query.has('uselibpqcompat') ? url : `${url}&uselibpqcompat=true`,
+  };
+}
+
+/** For a server that asks who we are; the driver uses it only where it encrypts by itself. */
+function readClientCertificate(query: URLSearchParams): { cert?: string; key?: string } {
+  const [cert, key] = ['sslcert', 'sslkey'].map((name) => query.getAll(name).at(-1));
+  return {
+    ...(cert && { cert: readFileSync(cert, 'utf8') }),
+    ...(key && { key: readFileSync(key, 'utf8') }),
+  };
 }
 
 /**
