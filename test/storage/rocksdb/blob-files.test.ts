@@ -52,6 +52,25 @@ describe('blob files', () => {
       (error: unknown) => String(error),
     );
 
+  /** Runs lines with a `writer` where no file may get larger than one or two megabytes, as the shell likes; gives what they print. */
+  const runLimited = (lines: string): string => {
+    const sourceOf = (name: string): string =>
+      JSON.stringify(new URL(`../../../src/lib/storage/rocksdb/${name}`, import.meta.url).href);
+    const program = `
+      import { statSync } from 'node:fs';
+      import { encodeBlobRef } from ${sourceOf('blob-files.ts')};
+      import { BlobWriter } from ${sourceOf('blob-writer.ts')};
+      process.on('SIGXFSZ', () => {});
+      const writer = new BlobWriter(${JSON.stringify(folder)});
+      ${lines}
+    `;
+    const shell = 'ulimit -f 2000; exec "$@"';
+    const node = [process.execPath, '--import', 'tsx', '--input-type=module', '-e', program];
+    const { stdout, stderr } = spawnSync('sh', ['-c', shell, 'sh', ...node], { encoding: 'utf8' });
+    expect(stderr).to.equal('');
+    return stdout;
+  };
+
   for (const how of ['at once', 'on the thread pool']) {
     it(`give back what was appended ${how}, in whatever order`, async () => {
       const blobs = Array.from({ length: 600 }, (_, index) => blobOf(index));
@@ -160,13 +179,7 @@ describe('blob files', () => {
   });
 
   it('lose nothing that was appended before an append that failed', async () => {
-    const sourceOf = (name: string): string =>
-      JSON.stringify(new URL(`../../../src/lib/storage/rocksdb/${name}`, import.meta.url).href);
-    const program = `
-      import { encodeBlobRef } from ${sourceOf('blob-files.ts')};
-      import { BlobWriter } from ${sourceOf('blob-writer.ts')};
-      process.on('SIGXFSZ', () => {});
-      const writer = new BlobWriter(${JSON.stringify(folder)});
+    const stdout = runLimited(`
       const refs = [];
       let failures = 0;
       for (let index = 0; index < 40; index += 1) {
@@ -178,15 +191,85 @@ describe('blob files', () => {
         } catch { failures += 1; }
       }
       console.log(JSON.stringify({ failures, refs: refs.map((ref) => encodeBlobRef(ref).toString('hex')) }));
-    `;
-    const shell = 'ulimit -f 2000; exec "$@"';
-    const node = [process.execPath, '--import', 'tsx', '--input-type=module', '-e', program];
-    const { stdout, stderr } = spawnSync('sh', ['-c', shell, 'sh', ...node], { encoding: 'utf8' });
-    expect(stderr).to.equal('');
+    `);
     const { failures, refs } = JSON.parse(stdout) as { failures: number; refs: string[] };
     expect(failures).to.be.greaterThan(5);
     expect(refs.length).to.be.greaterThan(5);
     const places = refs.map((ref) => readBlobRef(Buffer.from(ref, 'hex'), 0));
     expect(await read(places)).to.have.lengthOf(refs.length);
+  });
+
+  it('give back the room of an append that failed', async () => {
+    const stdout = runLimited(`
+      const refs = [writer.append(Buffer.alloc(400_000, 1))];
+      writer.keep();
+      const sizes = [];
+      const note = () => sizes.push(statSync(${JSON.stringify(join(folder, 'blobs', '00000001.blob'))}).size);
+      const large = Buffer.alloc(3_000_000, 2);
+      for (let round = 0; round < 3; round += 1) {
+        try { writer.append(large); } catch { note(); }
+        writer.beginAppend([Buffer.alloc(1000), large]);
+        await writer.flush().catch(() => writer.cutOff().then(note));
+      }
+      refs.push(writer.append(Buffer.alloc(1000, 3)));
+      console.log(JSON.stringify({ sizes, refs: refs.map((ref) => encodeBlobRef(ref).toString('hex')) }));
+    `);
+    const { sizes, refs } = JSON.parse(stdout) as { sizes: number[]; refs: string[] };
+    expect(sizes).to.deep.equal(Array.from({ length: 6 }, () => 400_000));
+    const places = refs.map((ref) => readBlobRef(Buffer.from(ref, 'hex'), 0));
+    expect(await read(places)).to.deep.equal([Buffer.alloc(400_000, 1), Buffer.alloc(1000, 3)]);
+  });
+
+  it('are cut off in every file that was begun for them', async () => {
+    const used = new BlobWriter(folder, { fileBytesMax: 1000 });
+    const first = used.append(Buffer.alloc(600, 1));
+    used.keep();
+    for (let file = 1; file < 4; file += 1) used.append(Buffer.alloc(1000, 9));
+    expect(used.newEnd).to.deep.equal({ file: 3, offset: 1000 });
+    await used.cutOff();
+    const sizes = readdirSync(join(folder, 'blobs')).map(
+      (name) => statSync(join(folder, 'blobs', name)).size,
+    );
+    expect(sizes).to.deep.equal([600, 0, 0]);
+    const next = used.append(Buffer.alloc(10, 2));
+    expect(next).to.include({ file: 3, offset: 0 });
+    await used.close();
+    expect(await read([first, next])).to.deep.equal([Buffer.alloc(600, 1), Buffer.alloc(10, 2)]);
+  });
+
+  it('are written over where nothing is named behind a known end', async () => {
+    const sizeOf = (name: string): number => statSync(join(folder, 'blobs', name)).size;
+    const first = writer.append(Buffer.alloc(500, 1));
+    writer.append(Buffer.alloc(300, 9));
+    await writer.close();
+    const again = new BlobWriter(folder, { end: { file: 1, offset: 500 } });
+    const second = again.append(Buffer.alloc(300, 2));
+    again.beginFile();
+    again.append(Buffer.alloc(300, 9));
+    await again.close();
+    const later = new BlobWriter(folder, { end: { file: 1, offset: 800 } });
+    const third = later.append(Buffer.alloc(300, 3));
+    await later.close();
+    expect([second, third].map(({ file, offset }) => [file, offset])).to.deep.equal([
+      [1, 500],
+      [2, 0],
+    ]);
+    expect([sizeOf('00000001.blob'), sizeOf('00000002.blob')]).to.deep.equal([800, 300]);
+    const blobs = await read([first, second, third]);
+    expect(blobs.map((blob) => blob[0])).to.deep.equal([1, 2, 3]);
+  });
+
+  it('go on behind what there is when less is there than was known', async () => {
+    await writer.close();
+    const ends = [
+      { file: 7, offset: 10 },
+      { file: 1, offset: 10_000 },
+    ];
+    for (const end of ends) {
+      const used = new BlobWriter(folder, { end });
+      expect(used.append(Buffer.alloc(100, 1))).to.include({ file: 1 });
+      await used.close();
+    }
+    expect(statSync(join(folder, 'blobs', '00000001.blob')).size).to.equal(200);
   });
 });

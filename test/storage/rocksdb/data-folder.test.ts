@@ -38,7 +38,7 @@ describe('the data folder', () => {
     await opened.close();
     expect(await mark()).to.deep.equal({
       format: 'su-data',
-      layout: 3,
+      layout: 4,
       state: 'ready',
       use: 'store',
     });
@@ -50,7 +50,7 @@ describe('the data folder', () => {
     const path = join(temp.folder, 'su-data.json');
     await writeFile(path, '{"format":"su-data","layout":1,"state":"ready","use":"store"}\n');
     await (await temp.open()).close();
-    const expected = { format: 'su-data', layout: 3, state: 'ready', use: 'store' };
+    const expected = { format: 'su-data', layout: 4, state: 'ready', use: 'store' };
     expect(await mark()).to.deep.equal(expected);
   });
 
@@ -94,7 +94,7 @@ describe('the data folder', () => {
 
   it('is refused when its mark is of another version or of another program', async () => {
     for (const [text, word] of [
-      ['{"format":"su-data","layout":4,"state":"ready"}', 'version 4'],
+      ['{"format":"su-data","layout":5,"state":"ready"}', 'version 5'],
       ['{"format":"other","layout":1}', 'su-data.json'],
       ['not json', 'su-data.json'],
       ['null', 'su-data.json'],

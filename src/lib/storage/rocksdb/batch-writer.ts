@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Id } from '../../protocol/ids.js';
 import type { Head, ReceiptQuery } from '../../scheduler/ports.js';
 import { BatchPuts } from './batch-puts.js';
+import { decodeBlobEnd, encodeBlobEnd } from './blob-files.js';
 import { BlobWriter } from './blob-writer.js';
 import { drawSeals } from './bundle-sealer.js';
 import { drawCopy } from './copy-draft.js';
@@ -13,6 +14,7 @@ import {
   assignDigest,
   assignKey,
   assignmentKey,
+  BLOB_END_KEY,
   COUNTERS_KEY,
   entryKey,
   headKey,
@@ -72,7 +74,8 @@ export class BatchWriter {
 
   constructor(database: Database, headsMax: number) {
     this.#database = database;
-    this.#blobs = new BlobWriter(database.folder);
+    const end = database.read('default', BLOB_END_KEY);
+    this.#blobs = new BlobWriter(database.folder, { end: end && decodeBlobEnd(end) });
     this.#heads = new LRUCache({ max: headsMax });
     this.#counters = decodeCounters(database.read('default', COUNTERS_KEY));
   }
@@ -98,16 +101,17 @@ export class BatchWriter {
       assigns: new Map(),
       sync: false,
     };
-    const answers = requests.map((request) => this.#draw(draft, request));
-    nodes.finish();
+    const answers = await this.#drawAll(draft, requests);
     if (puts.isEmpty) {
       await puts.drop();
       return answers;
     }
     puts.put('default', COUNTERS_KEY, encodeCounters(outbox.counters));
-    await this.#blobs.flush();
+    const end = this.#blobs.newEnd;
+    if (end !== undefined) puts.put('default', BLOB_END_KEY, encodeBlobEnd(end));
     // THE commit point of the embedded store.
     await puts.write({ sync: draft.sync });
+    this.#blobs.keep();
     this.#counters = outbox.counters;
     for (const [processId, head] of draft.heads) this.#heads.set(processId, head);
     return answers;
@@ -116,6 +120,19 @@ export class BatchWriter {
   /** To be called once nothing is being written; what a failed write has begun ends first. */
   close(): Promise<void> {
     return this.#blobs.close();
+  }
+
+  /** Draws everything and has its blobs written; when that fails, nothing names those that are. */
+  async #drawAll(draft: Draft, requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]> {
+    try {
+      const answers = requests.map((request) => this.#draw(draft, request));
+      draft.nodes.finish();
+      await this.#blobs.flush();
+      return answers;
+    } catch (error) {
+      await this.#blobs.cutOff();
+      throw error;
+    }
   }
 
   #draw(draft: Draft, request: WriteRequest): WriteAnswer {

@@ -10,7 +10,8 @@ import { codeOf } from './database-errors.js';
  * - the operating system has a blob before its reference is written, so a program that is killed loses none. The disk has what
  *   was flushed; of the rest a machine that stops may lose some, so that is of what can be made anew;
  * - what is read is what was written, or it is a failure: a reference has the checksum of its blob;
- * - a failed append leaves nothing behind that a reference names;
+ * - a failed append leaves nothing behind that a reference names, and nothing that grows: what was appended for a batch that was
+ *   not written is cut off, or written over by the next one;
  * - one thread appends, any number of threads read, each with a bounded number of files open.
  */
 
@@ -54,6 +55,24 @@ export function readBlobRef(from: Buffer, begin: number): BlobRef {
     length: from.readUInt32BE(begin + 10),
     checksum: from.readUInt32BE(begin + 14),
   };
+}
+
+/** A place between two blobs: behind it nothing is named. */
+export interface BlobEnd {
+  readonly file: number;
+  readonly offset: number;
+}
+
+/** An end as a value of its own. */
+export function encodeBlobEnd({ file, offset }: BlobEnd): Buffer {
+  const value = Buffer.allocUnsafe(10);
+  value.writeUIntBE(offset, value.writeUInt32BE(file, 0), 6);
+  return value;
+}
+
+/** Reads what `encodeBlobEnd` made. */
+export function decodeBlobEnd(value: Buffer): BlobEnd {
+  return { file: value.readUInt32BE(0), offset: value.readUIntBE(4, 6) };
 }
 
 /** Removes all blobs of a database that is made anew. */

@@ -4,15 +4,25 @@ import {
   fdatasync,
   fstatSync,
   fsyncSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   rmSync,
+  statSync,
+  truncateSync,
   writeSync,
   writev,
 } from 'node:fs';
 import { promisify } from 'node:util';
 import { crc32 } from 'node:zlib';
-import { BLOBS_A_CALL, blobFileNumbers, blobFolder, blobPath, type BlobRef } from './blob-files.js';
+import {
+  BLOBS_A_CALL,
+  blobFileNumbers,
+  blobFolder,
+  blobPath,
+  type BlobEnd,
+  type BlobRef,
+} from './blob-files.js';
 import { OpenFile } from './open-file.js';
 
 const FILE_BYTES_MAX = 256 * 1024 * 1024;
@@ -32,15 +42,55 @@ export class BlobWriter {
   readonly #folder: string;
   readonly #fileBytesMax: number;
   #file: AppendedFile | undefined;
+  /** Behind what counts. */
+  #kept: BlobEnd;
+  #isKeptKnown: boolean;
   readonly #pending: Promise<void>[] = [];
 
   /**
    * @param databaseFolder in which nothing is made before the first append
    * @param options.fileBytesMax a file takes blobs until it is this large
+   * @param options.end behind the last one that counts: what lies there is written over; left out: the end of the files
+   * @throws whatever the file system says
    */
-  constructor(databaseFolder: string, options: { readonly fileBytesMax?: number } = {}) {
+  constructor(
+    databaseFolder: string,
+    options: { readonly fileBytesMax?: number; readonly end?: BlobEnd | undefined } = {},
+  ) {
     this.#folder = databaseFolder;
     this.#fileBytesMax = options.fileBytesMax ?? FILE_BYTES_MAX;
+    this.#kept = options.end ?? endOfFiles(databaseFolder);
+    this.#isKeptKnown = options.end !== undefined;
+  }
+
+  /** Behind all blobs, to be stored with their references; undefined when that is known there. */
+  get newEnd(): BlobEnd | undefined {
+    const kept = this.#kept;
+    const { number: file, end: offset } = this.#file ?? { number: kept.file, end: kept.offset };
+    const isSame = file === kept.file && offset === kept.offset;
+    return isSame && this.#isKeptKnown ? undefined : { file, offset };
+  }
+
+  /** What was appended counts: its references are stored, and `newEnd` with them. */
+  keep(): void {
+    this.#kept = this.newEnd ?? this.#kept;
+    this.#isKeptKnown = true;
+  }
+
+  /**
+   * Gives back the room of what was appended since `keep`, once what was begun has ended: on a full disk the database needs it to be
+   * opened again. Fails of nothing: what stays is written over.
+   */
+  async cutOff(): Promise<void> {
+    await Promise.allSettled(this.#pending.splice(0));
+    const last = this.#file;
+    const kept = this.#kept;
+    if (last === undefined) return;
+    for (let number = kept.file; number <= last.number; number += 1) {
+      const path = blobPath(this.#folder, number);
+      saveRoom(() => truncateSync(path, number === kept.file ? kept.offset : 0));
+    }
+    last.end = last.number === kept.file ? kept.offset : 0;
   }
 
   /**
@@ -51,7 +101,13 @@ export class BlobWriter {
   append(blob: Uint8Array): BlobRef {
     const file = this.#fileWithRoom();
     const ref = refOf(blob, file);
-    writeAll(file.open.fd, blob, ref.offset);
+    try {
+      writeAll(file.open.fd, blob, ref.offset);
+    } catch (error) {
+      // Whoever goes on without it may need the room.
+      saveRoom(() => ftruncateSync(file.open.fd, ref.offset));
+      throw error;
+    }
     file.end += blob.length;
     return ref;
   }
@@ -135,13 +191,38 @@ export class BlobWriter {
 
   #openLast(): AppendedFile | undefined {
     const number = Math.max(0, ...blobFileNumbers(this.#folder));
-    return number === 0 ? undefined : this.#openFile(number);
+    // When files are gone, or a machine that stopped took their end, what is left counts.
+    if (number < this.#kept.file) this.#kept = endOfFiles(this.#folder);
+    if (number === 0) return undefined;
+    const last = this.#openFile(number);
+    const { file, offset } = this.#kept;
+    if (file < number) {
+      last.end = 0;
+    } else {
+      last.end = Math.min(last.end, offset);
+      this.#kept = { file, offset: last.end };
+    }
+    return last;
   }
 
   #openFile(number: number): AppendedFile {
     const fd = openSync(blobPath(this.#folder, number), constants.O_WRONLY | constants.O_CREAT);
     return { number, open: new OpenFile(fd), end: fstatSync(fd).size };
   }
+}
+
+/** Does what is for nothing else. */
+function saveRoom(work: () => void): void {
+  try {
+    work();
+  } catch {
+    // Intended: what led here is the failure to be told, and what is appended next takes the same room.
+  }
+}
+
+function endOfFiles(databaseFolder: string): BlobEnd {
+  const file = Math.max(0, ...blobFileNumbers(databaseFolder));
+  return { file, offset: file === 0 ? 0 : statSync(blobPath(databaseFolder, file)).size };
 }
 
 function refOf(blob: Uint8Array, { number, end }: AppendedFile): BlobRef {

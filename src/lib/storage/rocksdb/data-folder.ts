@@ -21,10 +21,11 @@ const DATABASE_NAME = 'db';
 const FORMAT = 'su-data';
 /**
  * Since 2 there are stretches (stretch.ts), which a program that does not know them would leave behind where they are wrong; since 3
- * blob files (blob-files.ts), to which it would take references for what they stand for.
+ * blob files (blob-files.ts), to which it would take references for what they stand for; since 4 the place where the blobs end, which
+ * it would leave behind where it is wrong.
  */
-const LAYOUT = 3;
-const KNOWN_LAYOUTS = [1, 2, LAYOUT];
+const LAYOUT = 4;
+const KNOWN_LAYOUTS = [1, 2, 3, LAYOUT];
 /** What the file system itself puts into a fresh volume. */
 const NOT_COUNTED = new Set(['lost+found']);
 

@@ -9,6 +9,7 @@ import { idFromBytes, idToBytes, sha256, type Id } from '../../protocol/ids.js';
  * column `bundles`  the same keys                 → the stored bundle
  * column `default`  one letter and
  *   c                                  → counters of the outbox
+ *   b                                  → where the blobs end that a reference names (blob-files.ts)
  *   h process                          → the head of its chain; its presence says that the process is known
  *   s process                          → how the process was spawned
  *   m message                          → where it stands in the log, once for each place
@@ -89,6 +90,9 @@ function letterKey(letter: string, ...parts: readonly (Uint8Array | number)[]): 
 }
 
 export const COUNTERS_KEY = letterKey('c');
+
+/** Key of where the blobs end. */
+export const BLOB_END_KEY = letterKey('b');
 
 /** Key of what says that there may be blob files which nothing names. */
 export const UNUSED_KEY = letterKey('u');
