@@ -150,6 +150,29 @@ describe('the keeper of a disk copy', () => {
     expect(fake.copied).to.deep.equal([1, 2]);
   });
 
+  it('says that it stands still from a write that failed until one succeeds', async () => {
+    const stands = (isStalled: boolean): Promise<true> =>
+      waitFor(
+        () => (follower?.status().isStalled === isStalled ? true : undefined),
+        () => `it does not say ${isStalled}`,
+      );
+    fake.watermark = { epoch: 0, nonce: 0, timestamp: 0, hashChain: '', isOrdered: true };
+    follower = fake.follower();
+    expect(follower.status().isStalled).to.equal(false);
+    follower.start();
+    for (let nonce = 1; nonce <= 2; nonce += 1) {
+      fake.failing = Number.POSITIVE_INFINITY;
+      const message = fake.message(nonce);
+      // The first is written as it is offered, the second as it is read from the database.
+      if (nonce === 1) follower.offer(fake.piece(message));
+      else follower.noteBehind(fake.processId);
+      await stands(true);
+      fake.failing = 0;
+      await copied(nonce);
+      await stands(false);
+    }
+  });
+
   it('leaves what does not fit its queue to be read from the database', async () => {
     follower = fake.follower(1500);
     const [one, two] = [fake.piece(fake.message(1)), fake.piece(fake.message(2))];

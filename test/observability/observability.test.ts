@@ -153,6 +153,19 @@ describe('observability/metrics', () => {
     expect(after).to.not.match(/^su_(outbox_entries\{|block_height )/m);
   });
 
+  it('tells of all disk copies together how many are open, and how many stand still', async () => {
+    const metrics = makeMetrics({ enabled: true });
+    const disk = metrics.disk();
+    disk.watch(() => ({ isOpen: true, isStalled: true }));
+    const close = disk.watch(() => ({ isOpen: true, isStalled: true }));
+    disk.watch(() => ({ isOpen: true, isStalled: false }));
+    disk.watch(() => ({ isOpen: false }));
+    const lines = async (): Promise<string[]> => (await metrics.render()).text.split('\n');
+    expect(await lines()).to.include.members(['su_disk_open 3', 'su_disk_stalled 2']);
+    close();
+    expect(await lines()).to.include.members(['su_disk_open 2', 'su_disk_stalled 1']);
+  });
+
   it('counts uploads by outcome, commits by size, and does not make a series of an invented method', async () => {
     const metrics = makeMetrics({ enabled: true });
     metrics.uploadEnded('accepted');

@@ -61,6 +61,8 @@ export interface FollowProgress {
 export interface FollowStatus {
   /** All logs were compared since the start, and what was missing is copied. */
   readonly isCaughtUp: boolean;
+  /** The last write failed: nothing is copied until one succeeds. */
+  readonly isStalled: boolean;
   /** Those that are being copied included. */
   readonly logsBehind: number;
   readonly queueBytes: number;
@@ -88,6 +90,7 @@ export class LogFollower {
   #piecesLeft = 0;
   #copying = 0;
   #isCaughtUp = false;
+  #isStalled = false;
   #pauseMs = 0;
   #wake: (() => void) | undefined;
   #wakeCatchUp: (() => void) | undefined;
@@ -109,6 +112,7 @@ export class LogFollower {
   status(): FollowStatus {
     return {
       isCaughtUp: this.#isCaughtUp,
+      isStalled: this.#isStalled,
       logsBehind: this.#behind.size + this.#copying,
       queueBytes: this.#queueBytes,
       entriesCopied: this.#entriesCopied,
@@ -171,6 +175,18 @@ export class LogFollower {
     }
   }
 
+  /** Notes whether the disk takes what is written. */
+  async #written<Result>(write: Promise<Result>): Promise<Result> {
+    try {
+      const result = await write;
+      this.#isStalled = false;
+      return result;
+    } catch (error) {
+      this.#isStalled = true;
+      throw error;
+    }
+  }
+
   async #writeQueued(): Promise<void> {
     while (!this.#abort.signal.aborted) {
       const pieces = this.#queue;
@@ -182,7 +198,7 @@ export class LogFollower {
       try {
         // All at once: they go into one batch, in this order.
         const moved = await Promise.all(
-          pieces.map((piece) => this.#options.copy.writePiece(piece)),
+          pieces.map((piece) => this.#written(this.#options.copy.writePiece(piece))),
         );
         moved.forEach((isMoved, index) => {
           const piece = pieces[index];
@@ -202,6 +218,7 @@ export class LogFollower {
 
   async #catchUp(): Promise<void> {
     const { signal } = this.#abort;
+    const { copy } = this.#options;
     const work = async (): Promise<void> => {
       while (!signal.aborted) {
         const [processId] = this.#behind;
@@ -210,7 +227,12 @@ export class LogFollower {
         this.#copying += 1;
         try {
           await catchUpLog(processId, {
-            ...this.#options,
+            source: this.#options.source,
+            copy: {
+              findWatermark: (id) => copy.findWatermark(id),
+              writePiece: (piece) => this.#written(copy.writePiece(piece)),
+              forget: (id) => this.#written(copy.forget(id)),
+            },
             signal,
             onCopied: (entries) => (this.#entriesCopied += entries),
           });

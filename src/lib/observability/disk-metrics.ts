@@ -4,6 +4,7 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 export interface DiskState {
   readonly isOpen: boolean;
   readonly isCaughtUp?: boolean;
+  readonly isStalled?: boolean;
   readonly logsBehind?: number;
   readonly queueBytes?: number;
   readonly entriesCopied?: number;
@@ -61,6 +62,11 @@ function addGauges(registers: Registry[], watched: ReadonlySet<() => DiskState>)
     });
   };
   gauge('su_disk_open', 'Disk copies in use', ({ isOpen }) => Number(isOpen));
+  gauge(
+    'su_disk_stalled',
+    'Disk copies whose last write failed, as on a full disk: nothing is copied until one succeeds',
+    ({ isStalled }) => Number(isStalled === true),
+  );
   gauge(
     'su_disk_logs_behind',
     'Processes whose copy is known to be behind the database',
