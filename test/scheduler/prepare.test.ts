@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { expect } from 'chai';
 import { SuError } from '../../src/lib/errors.js';
 import { idFromBytes } from '../../src/lib/protocol/ids.js';
+import type { DeepHashes, TransactionContent } from '../../src/lib/scheduler/ports.js';
 import { makePrepare, type Prepare } from '../../src/lib/scheduler/prepare.js';
 
 const processId = idFromBytes(randomBytes(32));
@@ -13,6 +14,8 @@ function prepareWith(world: {
   readonly exists?: boolean;
   readonly answers?: boolean;
   readonly processAssignment?: boolean;
+  readonly content?: TransactionContent;
+  readonly hash?: (content: TransactionContent) => Promise<DeepHashes>;
 }): Prepare & { readonly asked: string[] } {
   const asked: string[] = [];
   const prepare = makePrepare({
@@ -25,7 +28,10 @@ function prepareWith(world: {
         asked.push('graphql');
         return Promise.resolve(world.exists ?? true);
       },
-      fetchTransaction: () => Promise.reject(new Error('nobody asked for the content')),
+      fetchTransaction: async (_, use) => {
+        asked.push('content');
+        return world.content && use(world.content);
+      },
       fetchIdAnswers: () => {
         asked.push('head');
         return Promise.resolve(world.answers ?? true);
@@ -33,7 +39,7 @@ function prepareWith(world: {
     },
     store: { findProcessTags: () => Promise.resolve('tags' in world ? world.tags : []) },
     processAssignment: world.processAssignment ?? true,
-    readContent: false,
+    hash: world.hash,
   });
   return { ...prepare, asked };
 }
@@ -73,6 +79,22 @@ describe('what an assign needs before its place', () => {
   it('refuses one that GraphQL does not know', async () => {
     const outcome = prepareWith({ exists: false }).checkTransaction(assign(false));
     expect(await codeOf(outcome)).to.equal('unknown-transaction');
+  });
+
+  it('hashes what a transaction says where it is read, and nothing of one on the base layer', async () => {
+    const none = new Uint8Array(0);
+    const content = { target: none, anchor: none, tags: [], data: Buffer.from('data') };
+    const hash = async ({ data }: TransactionContent): Promise<DeepHashes> => {
+      const stored = Buffer.from(data).toString();
+      return { version: '1', stored, matches: [stored] };
+    };
+    const prepare = prepareWith({ content, hash, confirmations: 20 });
+    const hashes = { version: '1', stored: 'data', matches: ['data'] };
+    expect(await prepare.checkTransaction(assign(false))).to.deep.equal(hashes);
+    expect(await prepare.checkTransaction(assign(true))).to.equal(undefined);
+    expect(prepare.asked).to.deep.equal(['content', 'confirmations']);
+    const unknown = prepareWith({ hash }).checkTransaction(assign(false));
+    expect(await codeOf(unknown)).to.equal('unknown-transaction');
   });
 
   for (const [what, tags, confirmations, expected] of [

@@ -42,9 +42,10 @@ describe('the deep hashes of old entries', () => {
       store: store.deepHashes,
       hash: guardOf(version).hash,
       gateway: {
-        fetchTransaction(id) {
+        async fetchTransaction(id, use) {
           const answer = known.get(id);
-          return answer instanceof SuError ? Promise.reject(answer) : Promise.resolve(answer);
+          if (answer instanceof SuError) throw answer;
+          return answer && use(answer);
         },
       },
       version,

@@ -1,7 +1,9 @@
 import { SuError } from '../errors.js';
+import { HASHED_APART_BYTES_MIN } from '../protocol/deep-hash.js';
 import type { Id } from '../protocol/ids.js';
 import { fromBase64Url } from '../protocol/ids.js';
 import type { Gateway, TransactionContent } from '../scheduler/ports.js';
+import { ExchangeLine } from './exchange-line.js';
 import { HttpFailure, joinUrl, makeHttpClient } from './http-client.js';
 import type { HttpAnswer, HttpAsk, HttpClient } from './http-client.js';
 
@@ -9,6 +11,11 @@ import type { HttpAnswer, HttpAsk, HttpClient } from './http-client.js';
 const ANSWER_BYTES_MAX = 1_048_576;
 /** A transaction's data, when it has to be read: as much as the body of a posted item may have. */
 const DATA_BYTES_MAX = 10_485_760;
+/** Data up to this size are hashed in the moment in which they are there, so that they never add up. */
+const SMALL_DATA_BYTES_MAX = HASHED_APART_BYTES_MIN - 1;
+/** Larger data are read and used by so many at a time: each takes its size twice, while it is put together and while it is hashed. */
+const LARGE_AT_ONCE = 3;
+const LARGE_WAITING_MAX = 64;
 const REDIRECTS_MAX = 5;
 const CONNECTIONS_MAX = 16;
 
@@ -39,6 +46,10 @@ export function makeGateway(options: GatewayOptions): Gateway & { close(): void 
   // Without it nothing is written, so it does not stand in line with what anybody may ask for.
   const heightClient = makeHttpClient({ connectionsMax: 1 });
   const context: Context = { client, timeoutMs: options.timeoutMs };
+  const largeLine = new ExchangeLine({
+    atOnceMax: LARGE_AT_ONCE,
+    waitingMax: LARGE_WAITING_MAX,
+  });
   const graphqlUrl = joinUrl(options.graphqlUrl.replace(/\/graphql\/*$/, ''), 'graphql');
   return {
     fetchBlockHeight: (signal) =>
@@ -49,11 +60,12 @@ export function makeGateway(options: GatewayOptions): Gateway & { close(): void 
     fetchConfirmations: (id) =>
       fetchConfirmations(context, joinUrl(options.arweaveUrl, `tx/${id}/status`), id),
     fetchTransactionExists: (id) => fetchTransactionExists(context, graphqlUrl, id),
-    fetchTransaction: (id) =>
-      fetchTransaction(context, id, {
-        graphql: graphqlUrl,
-        raw: joinUrl(options.arweaveUrl, `raw/${id}`),
-      }),
+    async fetchTransaction(id, use) {
+      const content = await fetchSigned(context, graphqlUrl, id);
+      if (content === undefined) return undefined;
+      const url = joinUrl(options.arweaveUrl, `raw/${id}`);
+      return fetchData({ context, id, url, largeLine }, (data) => use({ ...content, data }));
+    },
     fetchIdAnswers: (id) =>
       fetchIdAnswers(
         context,
@@ -133,35 +145,85 @@ async function fetchNode(
   return nodes.find((node) => node?.id === id) ?? undefined;
 }
 
-async function fetchTransaction(
+/** What is signed of a transaction besides its data. */
+async function fetchSigned(
   context: Context,
+  url: URL,
   id: Id,
-  urls: { readonly graphql: URL; readonly raw: URL },
-): Promise<TransactionContent | undefined> {
-  const node = await fetchNode(context, urls.graphql, { query: CONTENT_QUERY, id });
-  if (node === undefined) return undefined;
-  const url = urls.graphql;
-  const content = {
-    target: readBytes(node.recipient, url),
-    anchor: readBytes(node.anchor, url),
-    tags: readTags(node.tags, url),
-  };
-  const answer = await ask(
-    { ...context, answerBytesMax: DATA_BYTES_MAX },
-    {
-      url: urls.raw,
-      method: 'GET',
-    },
+): Promise<Omit<TransactionContent, 'data'> | undefined> {
+  const node = await fetchNode(context, url, { query: CONTENT_QUERY, id });
+  return (
+    node && {
+      target: readBytes(node.recipient, url),
+      anchor: readBytes(node.anchor, url),
+      tags: readTags(node.tags, url),
+    }
   );
-  if (answer.status === 404) return undefined;
-  if (answer.cut) {
-    throw new SuError(
-      'body-too-large',
-      `the data of transaction ${id} have more than ${DATA_BYTES_MAX} bytes`,
-    );
+}
+
+/**
+ * Most data are small, and only who reads them can tell: what turns out to be large is asked for once more, in a place of which
+ * there are few. Undefined when the node does not have them.
+ */
+async function fetchData<Result>(
+  from: {
+    readonly context: Context;
+    readonly id: Id;
+    readonly url: URL;
+    readonly largeLine: ExchangeLine;
+  },
+  use: (data: Uint8Array) => Promise<Result>,
+): Promise<Result | undefined> {
+  const { context, id, url, largeLine } = from;
+  const read = (answerBytesMax: number): Promise<HttpAnswer> =>
+    ask({ ...context, answerBytesMax }, { url, method: 'GET' });
+  const small = await read(SMALL_DATA_BYTES_MAX);
+  if (small.status === 404) return undefined;
+  if (!small.cut || !isSuccess(small)) {
+    refuseFailure(small, url);
+    return use(small.body);
   }
-  refuseFailure(answer, urls.raw);
-  return { ...content, data: answer.body };
+  const leave = await placeInLine(largeLine, context.timeoutMs);
+  try {
+    const answer = await read(DATA_BYTES_MAX);
+    if (answer.cut) {
+      throw new SuError(
+        'body-too-large',
+        `the data of transaction ${id} have more than ${DATA_BYTES_MAX} bytes`,
+      );
+    }
+    refuseFailure(answer, url);
+    return await use(answer.body);
+  } finally {
+    leave();
+  }
+}
+
+/**
+ * Waits for a place.
+ *
+ * @returns gives it back
+ * @throws SuError `scheduler-busy` when there is none in time, or too many wait
+ */
+function placeInLine(line: ExchangeLine, waitMaxMs: number): Promise<() => void> {
+  return new Promise((resolve, reject) => {
+    const refuse = (): void => {
+      leave?.();
+      reject(
+        new SuError('scheduler-busy', 'too many large transactions are being read: try again', {
+          retryAfterSeconds: 2,
+        }),
+      );
+    };
+    const timer = setTimeout(refuse, waitMaxMs);
+    const leave = line.enter('', () => {
+      clearTimeout(timer);
+      resolve(() => leave?.());
+    });
+    if (leave !== undefined) return;
+    clearTimeout(timer);
+    refuse();
+  });
 }
 
 /** Base64url text, or nothing: absent. */
@@ -278,8 +340,11 @@ function readJson(answer: HttpAnswer, url: URL): unknown {
 
 function refuseFailure(answer: HttpAnswer, url: URL): void {
   if (answer.cut) throw unavailable(url, `its answer has more than ${ANSWER_BYTES_MAX} bytes`);
-  if (answer.status < 200 || answer.status > 299)
-    throw unavailable(url, `it answered ${answer.status}`);
+  if (!isSuccess(answer)) throw unavailable(url, `it answered ${answer.status}`);
+}
+
+function isSuccess({ status }: HttpAnswer): boolean {
+  return status >= 200 && status <= 299;
 }
 
 function parseJson(body: Buffer): unknown {

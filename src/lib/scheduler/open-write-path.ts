@@ -127,7 +127,7 @@ export function openWritePath(options: WritePathOptions): WritePath {
       gateway: options.gateway,
       store,
       processAssignment: options.processAssignment,
-      readContent: guards.deepHashes !== undefined,
+      hash: guards.deepHashes?.hash,
     }),
     guards,
     findReceipt,

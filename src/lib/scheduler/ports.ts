@@ -292,10 +292,14 @@ export interface Gateway {
   /** True when GraphQL knows the transaction. */
   fetchTransactionExists(transactionId: Id): Promise<boolean>;
   /**
-   * What a transaction says, for its deep hash; undefined when GraphQL or the node does not know it.
-   * @throws SuError `body-too-large`
+   * Hands what a transaction says to `use`, for its deep hash; undefined when GraphQL or the node does not know it. Few large ones
+   * are in memory at a time, so whoever uses one keeps nothing of it.
+   * @throws SuError `body-too-large`, `scheduler-busy`; what `use` throws
    */
-  fetchTransaction(transactionId: Id): Promise<TransactionContent | undefined>;
+  fetchTransaction<Result>(
+    transactionId: Id,
+    use: (content: TransactionContent) => Promise<Result>,
+  ): Promise<Result | undefined>;
   /** True when one of the gateways of ARWEAVE_URL_LIST has the id, where its redirects lead. */
   fetchIdAnswers(id: Id): Promise<boolean>;
 }

@@ -1,7 +1,8 @@
 import { SuError } from '../errors.js';
 import type { Id } from '../protocol/ids.js';
 import { findTag } from '../protocol/tags.js';
-import type { Gateway, ScheduleStore, TransactionContent } from './ports.js';
+import type { DeepHashGuard } from './deep-hash-guard.js';
+import type { DeepHashes, Gateway, ScheduleStore } from './ports.js';
 
 /** Everything a job needs to ask the network or the store before it may stand in a lane: nothing is stored yet. */
 export interface Prepare {
@@ -12,11 +13,11 @@ export interface Prepare {
   checkOnBoot(onBoot: Id | undefined): Promise<void>;
   /**
    * A transaction that is to be assigned must exist: on the base layer deep enough for the process, else in GraphQL.
-   * Answers what it says when that is wanted (`readContent`); nothing of one on the base layer.
+   * Answers the hashes of what it says when they are wanted; none of one on the base layer.
    * @throws SuError `unknown-process`, `unknown-transaction`, `not-enough-confirmations`, `gateway-unavailable`, `gateway-timeout`,
-   * `body-too-large` (only when its content is wanted)
+   * `body-too-large` and `scheduler-busy` (only when hashes are wanted)
    */
-  checkTransaction(request: AssignRequest): Promise<TransactionContent | undefined>;
+  checkTransaction(request: AssignRequest): Promise<DeepHashes | undefined>;
 }
 
 export interface AssignRequest {
@@ -33,8 +34,8 @@ export interface PrepareOptions {
   readonly store: Pick<ScheduleStore, 'findProcessTags'>;
   /** Process assignments: only with them is `On-Boot` checked. */
   readonly processAssignment: boolean;
-  /** Whether the content of an assigned transaction is needed, for its deep hash. */
-  readonly readContent: boolean;
+  /** Hashes the content of an assigned transaction; undefined when it is not compared. */
+  readonly hash: DeepHashGuard['hash'] | undefined;
 }
 
 /** Confirmations that a process without a `Settlement-Depth` tag asks for. */
@@ -42,15 +43,16 @@ const SETTLEMENT_DEPTH = 20;
 
 /** See Prepare. */
 export function makePrepare(options: PrepareOptions): Prepare {
-  const { gateway, store, processAssignment } = options;
+  const { gateway, store, processAssignment, hash } = options;
 
   /** Undefined when it exists and no more is wanted. */
-  async function findContent(transactionId: Id): Promise<TransactionContent | undefined> {
-    const content = options.readContent
-      ? await gateway.fetchTransaction(transactionId)
-      : await gateway.fetchTransactionExists(transactionId);
-    if (content === true) return undefined;
-    if (content !== undefined && content !== false) return content;
+  async function findHashes(transactionId: Id): Promise<DeepHashes | undefined> {
+    const found =
+      hash === undefined
+        ? await gateway.fetchTransactionExists(transactionId)
+        : await gateway.fetchTransaction(transactionId, hash);
+    if (found === true) return undefined;
+    if (found !== undefined && found !== false) return found;
     throw new SuError(
       'unknown-transaction',
       `transaction ${transactionId} is not known to the gateway`,
@@ -69,7 +71,7 @@ export function makePrepare(options: PrepareOptions): Prepare {
       if (tags === undefined) {
         throw new SuError('unknown-process', `process ${processId} is not known to this scheduler`);
       }
-      if (!baseLayer) return findContent(transactionId);
+      if (!baseLayer) return findHashes(transactionId);
       const wanted = settlementDepth(findTag(tags, 'Settlement-Depth'));
       const confirmations = await gateway.fetchConfirmations(transactionId);
       if (confirmations >= wanted) return undefined;

@@ -151,9 +151,8 @@ async function hashEntry(
   }
   const messageId = assignment === undefined ? undefined : readAssignment(assignment).messageId;
   if (messageId === undefined) return undefined;
-  const content = await gateway.fetchTransaction(messageId);
-  if (content === undefined) return undefined;
-  return { epoch, nonce, messageId, hash: (await hash(content)).stored };
+  const hashes = await gateway.fetchTransaction(messageId, hash);
+  return hashes && { epoch, nonce, messageId, hash: hashes.stored };
 }
 
 function isAfter(entry: Position, until: Position | undefined): boolean {

@@ -162,13 +162,12 @@ function makePlaceTransaction(
 
   async function enter(request: TransactionRequest, identity: ReceiptQuery): Promise<Placement> {
     const { processId, transactionId, exclude } = request;
-    const content = await prepare.checkTransaction(request);
+    const deepHashes = await prepare.checkTransaction(request);
     const compared = guards.deepHashes;
     const kind = 'assigned-transaction';
     const job = { kind, processId, transactionId, exclude, identity } as const;
     return join(nameOf(request), async () => {
-      if (compared === undefined || content === undefined) return lanes.enter(job);
-      const deepHashes = await compared.hash(content);
+      if (compared === undefined || deepHashes === undefined) return lanes.enter(job);
       return compared.place({ kind, processId, messageId: transactionId, hashes: deepHashes }, () =>
         lanes.enter({ ...job, deepHashes }),
       );
