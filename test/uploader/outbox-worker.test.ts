@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { makeUploaderClient } from '../../src/lib/arweave/uploader-client.js';
+import { SuError } from '../../src/lib/errors.js';
 import type { Id } from '../../src/lib/protocol/ids.js';
 import { UPLOAD_ASSIGNMENT, UPLOAD_ITEM } from '../../src/lib/scheduler/ports.js';
 import { delayByTimer } from '../../src/lib/uploader/delay.js';
@@ -343,6 +344,52 @@ describe('outbox worker', function () {
     await until(() => outbox.pending === 0, 'nothing is pending');
     expect(outbox.rows.get(row.key)).to.include({ state: 'parked', parts: 3 });
   });
+
+  for (const [what, error, expected] of [
+    ['is away for a moment', new SuError('store-unavailable', 'away'), 'outbox-unavailable'],
+    ['refuses for a while', new SuError('schema-damaged', 'no such table'), 'upload-put-off'],
+    ['fails in an unknown way', new Error('XX000'), 'upload-put-off'],
+    ['has no memory left', new RangeError('Array buffer allocation failed'), 'upload-put-off'],
+  ] as const) {
+    it(`tries a row again soon when the store ${what}, and tells of it once`, async () => {
+      const read = outbox.readUploads.bind(outbox);
+      let failures = 20;
+      outbox.readUploads = (row) => (failures-- > 0 ? Promise.reject(error) : read(row));
+      for (let count = 0; count < 10; count += 1) outbox.put(pair(), 'due');
+      const worker = openWorker();
+      await until(() => outbox.pending === 0, 'the outbox is empty');
+      expect(bundler.acceptedIds.size).to.equal(20);
+      expect(worker.stats()).to.include({ failed: 20, uploaded: 20, parked: 0 });
+      expect(events(expected)).to.be.within(1, 3);
+      expect(events('upload-put-off') + events('outbox-unavailable')).to.equal(events(expected));
+    });
+  }
+
+  it('tries a row again whose upload fails in an unknown way', async () => {
+    const real = clientOf();
+    let failures = 1;
+    const client: UploaderClient = {
+      upload: (bytes, signal) =>
+        failures-- > 0 ? Promise.reject(new TypeError('a bug')) : real.upload(bytes, signal),
+    };
+    const worker = openWorker({ client });
+    worker.offer([outbox.put(pair(), 'leased')]);
+    await until(() => outbox.pending === 0, 'the outbox is empty');
+    expect(bundler.acceptedIds.size).to.equal(2);
+    expect(events('upload-put-off')).to.equal(1);
+  });
+
+  for (const code of ['invariant', 'invalid-data-item'] as const) {
+    it(`parks a row whose bytes are damaged in the store (${code}), and counts it`, async () => {
+      const { row } = outbox.put(pair(), 'due');
+      outbox.readUploads = () => Promise.reject(new SuError(code, 'damaged'));
+      const worker = openWorker();
+      await until(() => outbox.pending === 0, 'nothing is pending');
+      expect(outbox.rows.get(row.key)).to.include({ state: 'parked', parts: 3 });
+      expect(worker.stats()).to.include({ parked: 1, failed: 0 });
+      expect([events('upload-not-possible'), events('upload-parked')]).to.deep.equal([1, 1]);
+    });
+  }
 
   it('drains the table slowly while messages are being written, and fast otherwise', async () => {
     for (let count = 0; count < 400; count += 1) outbox.put([upload(UPLOAD_ITEM)], 'due');

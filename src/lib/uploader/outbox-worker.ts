@@ -14,7 +14,7 @@ import type {
   UploaderClient,
   UploadResult,
 } from './ports.js';
-import { partsLeft, released, settlementOf } from './row-outcome.js';
+import { partsLeft, released, settlementOf, settlementOfFailure } from './row-outcome.js';
 import { SettlementBuffer } from './settlement-buffer.js';
 
 /** Where the worker reports; pino's child loggers fit. */
@@ -51,7 +51,7 @@ export interface OutboxStats {
   readonly uploaded: number;
   /** Tries that will be made again. */
   readonly failed: number;
-  /** Rows set aside because the bundler refuses their content. */
+  /** Rows set aside because the bundler refuses their content, or the store does not have it. */
   readonly parked: number;
   /** Fresh rows that found no room in memory and are left to the table. */
   readonly overflowed: number;
@@ -77,7 +77,8 @@ const BREAK_OFF_MS = 1_000;
  *   no room is let go: its lease runs out and the table hands it out again.
  * - The table is looked into at start, every `pollMs`, and without pause while it has more. While messages are being
  *   written, rows of the table are begun at a fixed slow pace, so that a long queue never slows writes.
- * - A failed part comes back after 1 to 32 s, without end; a refused one is parked for the operator.
+ * - A failed part comes back after 1 to 32 s, without end, and so does a row whose bytes cannot be had just now; what is refused, or
+ *   damaged in the store, is parked for the operator.
  * - While the bundler is down only probes go out, and the rows stay untouched; rows just committed are probes first.
  * - Nothing lost is silent, and nothing sent twice is harmful: a bundler knows an item by its id. So whatever is
  *   uncertain (a settlement that was not stored, a server that died in between) ends in a second upload.
@@ -95,6 +96,8 @@ export class OutboxWorker {
   #mayHaveMore = false;
   #claimedQuota = 0;
   #storeAway = false;
+  /** Why rows were put off since one was not. */
+  #surprise: string | undefined;
   #lastOfferAt = Number.NEGATIVE_INFINITY;
   #uploadsInFlight = 0;
   #cacheInFlight = 0;
@@ -272,21 +275,10 @@ export class OutboxWorker {
   }
 
   async #process({ row, uploads: atHand }: HeldRow): Promise<void> {
-    const uploads = atHand ?? (await this.#readUploads(row));
-    if (uploads === undefined) return;
+    const uploads = atHand ?? (await this.#options.outbox.readUploads(row));
     const results = await Promise.all(uploads.map((upload) => this.#upload(upload, row)));
+    this.#surprise = undefined;
     this.#conclude(row, uploads, results);
-  }
-
-  /** Undefined when the store is away: the row's lease runs out and it comes back. */
-  async #readUploads(row: OutboxRow): Promise<readonly Upload[] | undefined> {
-    try {
-      return await this.#options.outbox.readUploads(row);
-    } catch (error) {
-      if (!isSuError(error, 'store-unavailable')) throw error;
-      this.#noteStore(error);
-      return undefined;
-    }
   }
 
   async #upload(upload: Upload, row: OutboxRow): Promise<UploadResult> {
@@ -318,14 +310,24 @@ export class OutboxWorker {
     );
   }
 
-  /** Bytes that are damaged or missing, or a bug: the row is set aside for the operator, never dropped. */
+  /** A row whose uploads could not be made: put off, or set aside for the operator, never dropped. */
   #noteSurprise(row: OutboxRow, error: unknown): void {
-    this.#options.log.error(
-      { event: 'upload-not-possible', ...idsOf(row), err: error },
-      'what is to be uploaded cannot be read from the store',
-    );
-    const reason = 'its bytes cannot be read from the store';
-    this.#park(row, { key: row.key, status: 'parked', parts: row.parts, reason });
+    const { limits, random, log } = this.#options;
+    const settlement = settlementOfFailure(row, error, { limits, random: random() });
+    const fields = { ...idsOf(row), err: error };
+    if (settlement.status === 'parked') {
+      log.error({ event: 'upload-not-possible', ...fields }, 'the store has no bytes to upload');
+      this.#park(row, settlement);
+      return;
+    }
+    this.#failed += 1;
+    this.#settlements.add(settlement);
+    if (isSuError(error, 'store-unavailable')) this.#noteStore(error);
+    else if (settlement.reason !== this.#surprise) {
+      // The same trouble of many rows is one line.
+      log.error({ event: 'upload-put-off', ...fields }, 'an upload is tried again');
+      this.#surprise = settlement.reason;
+    }
   }
 
   #sendToCache(upload: Upload): void {

@@ -1,3 +1,4 @@
+import { isSuError } from '../errors.js';
 import type { OutboxRow, Settlement, Upload, UploadResult } from './ports.js';
 import { retryDelayMs } from './retry-delay.js';
 
@@ -37,6 +38,24 @@ export function settlementOf(row: OutboxRow, tries: RowTries, options: OutcomeOp
   const reason = reasonOf(results);
   if (!results.some(isPassing)) return { key: row.key, status: 'parked', parts, reason };
   return { key: row.key, status: 'retry', parts, delayMs: delayOf(row, results, options), reason };
+}
+
+/**
+ * What a row comes to whose uploads could not be made. Only bytes that are damaged or missing stay as they are; anything else (a store
+ * that is away or refuses, memory that is short, a bug) may pass, and is tried again as what the bundler fails.
+ */
+export function settlementOfFailure(
+  row: OutboxRow,
+  error: unknown,
+  options: OutcomeOptions,
+): Settlement & { readonly status: 'retry' | 'parked' } {
+  const { key, parts } = row;
+  if (isSuError(error, 'invariant', 'invalid-data-item')) {
+    const reason = 'its bytes cannot be read from the store';
+    return { key, status: 'parked', parts, reason };
+  }
+  const reason = error instanceof Error ? error.message : String(error);
+  return { key, status: 'retry', parts, delayMs: delayOf(row, [], options), reason };
 }
 
 /** Gives a row back as due at once: the server stops before it was through. */
