@@ -2,6 +2,7 @@ import { expect } from 'chai';
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { idOf } from '../support/memory-store.js';
 import { openFakeScheduler, type FakeScheduler } from '../support/fake-scheduler.js';
 import {
   startRouterApp,
@@ -246,7 +247,7 @@ describe('a router that carries requests', function () {
     });
 
     it('but not of a process that the SU has had before', async () => {
-      const item = await spawn();
+      const item = quickProcess(wallet);
       scheduler(0).processes.add(item.id);
       refuse(403);
       expect((await post(router.url, item.bytes)).status).to.equal(403);
@@ -256,23 +257,35 @@ describe('a router that carries requests', function () {
     it('but not of one whose SU does not say whether it knows it', async () => {
       for (const status of [401, 403, 405]) {
         await restart({});
-        const item = await spawn();
         scheduler(0).unknownStatus = status;
         refuse(403);
-        expect((await post(router.url, item.bytes)).status).to.equal(403);
+        expect((await post(router.url, quickProcess(wallet).bytes)).status).to.equal(403);
         expect(await countsOf(), String(status)).to.deep.equal([1, 0]);
-        scheduler(0).answerWith((_request, response) => void response.end('{}'));
       }
     });
 
-    it('also of one that was placed before and that the SU does not know', async () => {
+    it('but not of one that was placed before: the spawn of then may still be under way', async () => {
       refuse(500);
       const item = quickProcess(wallet);
       await post(router.url, item.bytes);
       expect(await countsOf()).to.deep.equal([1, 0]);
       refuse(400);
       expect((await post(router.url, item.bytes)).status).to.equal(400);
-      expect(await countsOf()).to.deep.equal([0, 0]);
+      expect(await countsOf()).to.deep.equal([1, 0]);
+    });
+
+    it('but not when the SU may have taken it from a connection that broke, and is down since', async () => {
+      await spawn();
+      let taken = 0;
+      scheduler(0).answerWith((request) => {
+        taken += 1;
+        void scheduler(0).goDown();
+        request.socket.resetAndDestroy();
+      });
+      await router.routes.place([{ processId: idOf('other'), choose: () => 2 }]);
+      expect((await post(router.url, quickProcess(wallet).bytes)).status).to.equal(502);
+      expect(taken).to.equal(1);
+      expect(await countsOf()).to.deep.equal([2, 1]);
     });
 
     it('but not while another client of the same spawn was accepted', async () => {
@@ -288,6 +301,59 @@ describe('a router that carries requests', function () {
       expect(statuses.filter((status) => status === 200)).to.have.lengthOf(1);
       expect(await countsOf()).to.deep.equal([1, 0]);
       expect(await router.routes.findPlacement(item.id)).not.to.equal(undefined);
+    });
+  });
+
+  describe('beside another router on the same database, with the same spawn', () => {
+    let other: RunningRouter;
+    let item: SignedItem;
+    /** Answers of the first SU to spawns, in the order in which they came to it. */
+    let answers: ((status: number) => void)[];
+
+    beforeEach(async () => {
+      other = await start({ routes: router.routes });
+      item = quickProcess(wallet);
+      answers = [];
+      scheduler(0).answerWith((_request, response) => {
+        answers.push((status) => void response.writeHead(status).end('{}'));
+      });
+    });
+    afterEach(() => other.close());
+
+    /** The first to come makes the placement, the second one finds it. */
+    async function postToBoth(): Promise<Promise<Response>[]> {
+      const first = post(router.url, item.bytes);
+      await until(() => answers.length === 1);
+      const second = post(other.url, item.bytes);
+      await until(() => answers.length === 2);
+      return [first, second];
+    }
+
+    for (const [title, accepted, refused] of [
+      ['was there first', 1, 0],
+      ['came later', 0, 1],
+    ] as const) {
+      it(`keeps the placement that the accepted one goes by when the refused one ${title}`, async () => {
+        const posted = await postToBoth();
+        answers[refused]?.(403);
+        expect((await posted[refused])?.status).to.equal(403);
+        answers[accepted]?.(200);
+        expect((await posted[accepted])?.status).to.equal(200);
+        expect(await router.routes.findPlacement(item.id)).to.include({ rowId: 1 });
+        expect(await countsOf()).to.deep.equal([1, 0]);
+      });
+    }
+
+    it('keeps the placement that a redirecting router has told of', async () => {
+      await other.close();
+      other = await start({ routes: router.routes, forward: 'redirect' });
+      const first = post(router.url, item.bytes);
+      await until(() => answers.length === 1);
+      const location = (await post(other.url, item.bytes)).headers.get('location');
+      expect(location).to.equal(`${scheduler(0).url}/`);
+      answers[0]?.(403);
+      expect((await first).status).to.equal(403);
+      expect(await countsOf()).to.deep.equal([1, 0]);
     });
   });
 

@@ -4,11 +4,14 @@ import type { Placement } from '../../src/lib/router/ports.js';
 import { idOf } from '../support/memory-store.js';
 
 describe('where a process is', () => {
-  it('is remembered for reads and messages, and asked of the store for each spawn', async () => {
+  it('is remembered for reads and messages, and joined in the store for each spawn', async () => {
     const processId = idOf('p');
     let stored: Placement | undefined = { processId, rowId: 1, key: '1' };
-    const { findStored, locate } = makeLocate({
-      store: { findPlacement: () => Promise.resolve(stored) },
+    const { joinStored, locate } = makeLocate({
+      store: {
+        findPlacement: () => Promise.resolve(stored),
+        joinPlacement: () => Promise.resolve(stored),
+      },
       directory: {
         isReady: () => true,
         find: () => Promise.resolve({ rowId: 1, url: 'http://su' } as never),
@@ -22,6 +25,6 @@ describe('where a process is', () => {
     // Another router takes it back.
     stored = undefined;
     expect((await locate(processId)).url).to.equal('http://su');
-    expect(await findStored(processId)).to.equal(undefined);
+    expect(await joinStored(processId)).to.equal(undefined);
   });
 });

@@ -37,6 +37,8 @@ export interface RunningRouter {
 
 export interface RouterAppOptions {
   readonly schedulers: readonly string[] | readonly ListedScheduler[];
+  /** The store of another router, which this one shares. */
+  readonly routes?: RouteStore;
   readonly forward?: 'redirect' | 'proxy';
   readonly discover?: Partial<DiscoverLimits>;
   readonly trustProxy?: readonly string[];
@@ -53,7 +55,7 @@ export interface RouterAppOptions {
 const monotonicMs = (): number => performance.now();
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Serves a router on a free port of loopback, over a store of its own in a temporary folder. */
+/** Serves a router on a free port of loopback, over a store of its own in a temporary folder unless it shares one. */
 export async function startRouterApp(options: RouterAppOptions): Promise<RunningRouter> {
   const { lookMs = 60_000, failuresMax = 2, questionMs = 1000 } = options;
   const lines: Record<string, unknown>[] = [];
@@ -65,7 +67,7 @@ export async function startRouterApp(options: RouterAppOptions): Promise<Running
   });
   const temp = await makeTempRocksdb(1000);
   const store = await temp.open();
-  const { routes } = store;
+  const routes = options.routes ?? store.routes;
   const client = makeSchedulerClient({ timeoutMs: questionMs, connectionsMax: 8 });
   const circuit = makeCircuit({
     client,

@@ -186,11 +186,20 @@ class PooledUpstream implements Upstream {
         // The SU closed the kept connection at this moment. All that is sent may safely arrive twice.
         const isStale = mayRepeat && request.reusedSocket && error.code === 'ECONNRESET';
         const reason = error.code ?? error.message;
-        if (isStale) settle(() => resolve(this.#exchange(ask, false)));
+        if (isStale) settle(() => resolve(this.#repeat(ask)));
         else fail(lost(ask.url, reason, { wasSent: waiting.wasSent(), cause: error }));
       });
       request.end(ask.body);
     });
+  }
+
+  /** Whatever becomes of it, the SU may have the request from the first time: it may have died of it. */
+  async #repeat(ask: UpstreamAsk): Promise<IncomingMessage> {
+    try {
+      return await this.#exchange(ask, false);
+    } catch (error) {
+      throw error instanceof UpstreamFailure ? new UpstreamFailure(error, true) : error;
+    }
   }
 
   /** Sees to it that a request ends, one way or another, before its answer begins. */

@@ -8,9 +8,19 @@ import type { RouterLog, RouteStore, SchedulerClient } from './ports.js';
  * A router that carries spawns itself sees what becomes of them, and takes back a placement that came to nothing: the SU
  * refused the process, or was never reached with it.
  *
- * Promises: a placement is taken back only when nobody carries the same process any more and none of those who did was
- * accepted or is in doubt; one that was there before only when its SU says that it does not know the process. While
- * it is being taken back, others who post the process wait, and are then placed anew.
+ * Taken back while another spawn of the same process is under way, the SU may accept that one, and have a process that is
+ * recorded nowhere and that the next spawn places on another SU. Hence the promises:
+ *
+ * - Only a placement that was made here is taken back, when none of those who carried the process by it was accepted or is in
+ *   doubt. While it is being taken back, others who post the process here wait, and are then placed anew.
+ * - Only under the key it was made with. Another router joins a placement before it sends its spawn, which changes the key.
+ *   If it joins before ours is removed, the removal finds another key and the placement stays, whichever spawn is answered
+ *   first; if after, there is nothing to join and the process is placed anew. The store puts the two in an order.
+ * - One that was there before stays, since only the router that made it could know that nothing of it is under way: an earlier
+ *   spawn whose outcome is unknown may still be at work in the SU, which does not know the process until it is done.
+ *   What stays costs nothing: the process is posted to the same SU again.
+ * - After a refusal the SU is asked as well, for those who join nothing (routers of the reference on the same database,
+ *   clients that post to the SU itself). That alone would not do: it may accept another spawn right after its answer.
  */
 
 /** What became of a spawn that was carried. `unreached`: not one byte of it went out. `unknown`: any 5xx, or no answer. */
@@ -42,10 +52,10 @@ export type CarrySpawn = <Answer>(
 /** Those who carry one process at one time. */
 interface Group {
   members: number;
-  isFresh: boolean;
+  /** The placement, when one of them made it. */
+  made: PlacedProcess | undefined;
   isKept: boolean;
   isRefused: boolean;
-  placed: PlacedProcess | undefined;
   ending: Promise<void> | undefined;
 }
 
@@ -65,10 +75,9 @@ export function makeCarrySpawn(options: CarrySpawnOptions): CarrySpawn {
     }
     const group: Group = {
       members: 1,
-      isFresh: false,
+      made: undefined,
       isKept: false,
       isRefused: false,
-      placed: undefined,
       ending: undefined,
     };
     groups.set(processId, group);
@@ -87,10 +96,13 @@ export function makeCarrySpawn(options: CarrySpawnOptions): CarrySpawn {
     let outcome: SpawnOutcome = 'unknown';
     let isPlaced = false;
     try {
-      const placed = await options.placeProcess(posted);
+      // Joining our own placement would change its key; nobody else can have taken it back.
+      const placed =
+        group.made === undefined
+          ? await options.placeProcess(posted)
+          : { ...group.made, isNew: false };
       isPlaced = true;
-      group.placed = placed;
-      group.isFresh ||= placed.isNew;
+      if (placed.isNew) group.made = placed;
       const carried = await carry(placed);
       ({ outcome } = carried);
       return carried.answer;
@@ -105,12 +117,12 @@ export function makeCarrySpawn(options: CarrySpawnOptions): CarrySpawn {
 /** Does not reject: the client has its answer already, and a placement that stays costs a later spawn nothing. */
 async function settle(options: CarrySpawnOptions, group: Group): Promise<void> {
   const { store, locate, client, log } = options;
-  const { placed, isFresh, isKept, isRefused } = group;
-  if (placed === undefined || isKept || (!isFresh && !isRefused)) return;
-  const { placement, url } = placed;
+  const { made, isKept, isRefused } = group;
+  if (made === undefined || isKept) return;
+  const { placement, url } = made;
   const fields = { processId: placement.processId, scheduler: url };
   try {
-    if (!isFresh && (await client.fetchKnowsProcess(url, placement.processId))) return;
+    if (isRefused && (await client.fetchKnowsProcess(url, placement.processId))) return;
     const isGone = await store.takeBack(placement);
     locate.forget(placement.processId);
     if (isGone) log.info({ event: 'placement-taken-back', ...fields });

@@ -13,7 +13,7 @@ export interface Located {
 }
 
 export interface LocateOptions {
-  readonly store: Pick<RouteStore, 'findPlacement'>;
+  readonly store: Pick<RouteStore, 'findPlacement' | 'joinPlacement'>;
   readonly directory: Pick<Directory, 'find' | 'isReady'>;
   /** Asks the SUs for a process that the store does not know; undefined when that is switched off. */
   readonly discover: ((processId: Id) => Promise<Placement | undefined>) | undefined;
@@ -34,10 +34,10 @@ export interface Locate {
    */
   locate(processId: string): Promise<Located>;
   /**
-   * The placement from the store, for a spawn: what is remembered may have been taken back by another router, and the SU
-   * would then have a process that is recorded nowhere.
+   * The placement from the store, joined for a spawn: what is remembered may have been taken back by another router, and
+   * what is only looked at may be; the SU would then have a process that is recorded nowhere.
    */
-  findStored(processId: Id): Promise<Located | undefined>;
+  joinStored(processId: Id): Promise<Located | undefined>;
   /** Remembers a placement that was made. */
   remember(placement: Placement): Promise<Located>;
   forget(processId: Id): void;
@@ -71,9 +71,9 @@ export function makeLocate(options: LocateOptions): Locate {
     return toLocated(placement);
   }
 
-  async function findStored(processId: Id): Promise<Located | undefined> {
+  async function joinStored(processId: Id): Promise<Located | undefined> {
     requireReady(directory);
-    const placement = await store.findPlacement(processId);
+    const placement = await store.joinPlacement(processId);
     return placement === undefined ? undefined : remember(placement);
   }
 
@@ -81,11 +81,13 @@ export function makeLocate(options: LocateOptions): Locate {
     requireReady(directory);
     const known = remembered.get(processId);
     // Not remembered anew: its time would never be up.
-    return known === undefined ? findStored(processId) : toLocated(known);
+    if (known !== undefined) return toLocated(known);
+    const placement = await store.findPlacement(processId);
+    return placement === undefined ? undefined : remember(placement);
   }
 
   return {
-    findStored,
+    joinStored,
     remember,
     forget: (processId) => void remembered.delete(processId),
     async locate(text) {

@@ -28,7 +28,7 @@ export interface PlacedProcess extends Located {
 }
 
 export interface PlaceProcessOptions {
-  readonly locate: Pick<Locate, 'findStored' | 'remember'>;
+  readonly locate: Pick<Locate, 'joinStored' | 'remember'>;
   readonly directory: Pick<Directory, 'listed'>;
   readonly health: Pick<SchedulerHealth, 'takesNew'>;
   readonly whenAllAreDown: ChoiceOptions['whenAllAreDown'];
@@ -45,7 +45,7 @@ export function makePlaceProcess(options: PlaceProcessOptions): PlaceProcess {
   const running = new Map<Id, Promise<PlacedProcess>>();
 
   async function place({ processId, owner }: PostedProcess): Promise<PlacedProcess> {
-    const known = await locate.findStored(processId);
+    const known = await locate.joinStored(processId);
     if (known !== undefined) return { ...known, isNew: false };
     const found = await discoverOrGoOn(options.discover, processId);
     if (found !== undefined) return { ...(await locate.remember(found)), isNew: false };

@@ -25,7 +25,7 @@ export interface Placement {
   readonly processId: Id;
   /** Row of the SU. */
   readonly rowId: number;
-  /** Names this placing of the process; one that was taken back and made again has another. */
+  /** Names this placing of the process to whoever was told of it last; each further spawn makes it another. */
   readonly key: string;
 }
 
@@ -83,14 +83,23 @@ export interface RouteStore extends RouteInspection {
   /** @throws SuError `store-unavailable` */
   findPlacement(processId: Id): Promise<Placement | undefined>;
   /**
+   * The placement for one more spawn of the process, durably under a new key: with an older one it cannot be taken back
+   * any more.
+   *
+   * @throws SuError `store-unavailable`
+   */
+  joinPlacement(processId: Id): Promise<Placement | undefined>;
+  /**
    * Gives each process that has no placement the one that is chosen, and counts it in the same commit; durable when it
-   * answers. Answers in the order asked, undefined where none was chosen. Each process is named once.
+   * answers. One that was there before is joined. Answers in the order asked, undefined where none was chosen. Each
+   * process is named once.
    *
    * @throws SuError `store-unavailable`: some may have been placed; asked again it says where
    */
   place(requests: readonly PlaceRequest[]): Promise<readonly (Placed | undefined)[]>;
   /**
-   * Removes this placing of the process and takes it off the count, in one commit. False when it was gone already.
+   * Removes this placing of the process and takes it off the count, in one commit. False when it is gone or its key is
+   * another by now.
    *
    * @throws SuError `store-unavailable`
    */

@@ -113,7 +113,7 @@ export function describeRouteStore(name: string, makePlace: () => Promise<RouteP
       const [first] = await routes.place([{ processId, choose: fewest }]);
       await reopen();
       const [again] = await routes.place([{ processId, choose: fewest }]);
-      expect(again).to.deep.equal({ ...first, isNew: false });
+      expect(again).to.deep.equal({ ...first, isNew: false, key: again?.key });
       expect(await countsOf()).to.deep.equal([1, 0]);
     });
 
@@ -171,6 +171,42 @@ export function describeRouteStore(name: string, makePlace: () => Promise<RouteP
       expect(second).to.include({ isNew: true, rowId: first.rowId });
       expect(await routes.takeBack(first)).to.equal(false);
       expect(await countsOf()).to.deep.equal([1]);
+    });
+
+    it('do not take back what another spawn has joined, however it joined', async () => {
+      await routes.applyList([listed(A)]);
+      const processId = randomId();
+      expect(await routes.joinPlacement(processId)).to.equal(undefined);
+      const [made] = await routes.place([{ processId, choose: fewest }]);
+      if (made === undefined) throw new Error('it was not placed');
+      const joined = await routes.joinPlacement(processId);
+      expect(joined)
+        .to.include({ processId, rowId: made.rowId })
+        .and.not.include({ key: made.key });
+      expect(await routes.takeBack(made)).to.equal(false);
+      const [placedAgain] = await routes.place([{ processId, choose: fewest }]);
+      expect(placedAgain).to.include({ isNew: false, rowId: made.rowId });
+      expect(await routes.takeBack(joined ?? made)).to.equal(false);
+      await reopen();
+      expect(await routes.findPlacement(processId)).to.include({ key: placedAgain?.key });
+      expect(await countsOf()).to.deep.equal([1]);
+    });
+
+    it('let a spawn join a placement or find it taken back, and nothing in between', async () => {
+      await routes.applyList([listed(A)]);
+      for (let round = 0; round < 20; round += 1) {
+        const processId = randomId();
+        const [made] = await routes.place([{ processId, choose: fewest }]);
+        if (made === undefined) throw new Error('it was not placed');
+        const [joined, isGone] = await Promise.all([
+          routes.joinPlacement(processId),
+          routes.takeBack(made),
+        ]);
+        expect(joined === undefined, 'not there to be joined').to.equal(isGone);
+        expect(await routes.findPlacement(processId)).to.deep.equal(
+          joined === undefined ? undefined : { processId, rowId: joined.rowId, key: joined.key },
+        );
+      }
     });
 
     it('sample from any id on, around the end, without repeating one', async () => {

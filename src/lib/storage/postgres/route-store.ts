@@ -31,12 +31,15 @@ interface SchedulerRow {
 }
 
 interface PlacementRow {
-  readonly row_id: number;
+  readonly key: string;
   readonly process_id: string;
   readonly scheduler_row_id: number;
 }
 
 const SCHEDULER_COLUMNS = 'row_id, url, process_count, no_route, wallets_to_route, wallets_only';
+/** The transaction that wrote the row last is part of the key: an update that changes nothing makes it another. */
+const PLACEMENT_KEY = `concat_ws(':', row_id, xmin)`;
+const PLACEMENT_COLUMNS = `${PLACEMENT_KEY} as key, process_id, scheduler_row_id`;
 
 /** A transaction that lost a conflict, or whose outcome is unknown, is run again so many times: it only finds what it did. */
 const ATTEMPTS_MAX = 5;
@@ -75,10 +78,18 @@ export class PostgresRouteStore implements RouteStore {
   async findPlacement(processId: Id): Promise<Placement | undefined> {
     this.#checkReady();
     const { rows } = await this.#writer.query<PlacementRow>(
-      'select row_id, process_id, scheduler_row_id from process_schedulers where process_id = $1',
+      `select ${PLACEMENT_COLUMNS} from process_schedulers where process_id = $1`,
       [processId],
     );
     return rows[0] === undefined ? undefined : toPlacement(rows[0]);
+  }
+
+  async joinPlacement(processId: Id): Promise<Placement | undefined> {
+    // Most spawns are first ones, and need no transaction.
+    if ((await this.findPlacement(processId)) === undefined) return undefined;
+    return this.#transact(async (client) =>
+      (await joinPlacements(client, [processId])).get(processId),
+    );
   }
 
   /** The commit of this transaction is the commit point of a placement. */
@@ -87,7 +98,7 @@ export class PostgresRouteStore implements RouteStore {
       // All rows, in one order everywhere: whoever places waits here, so the counts that follow are those of this moment.
       const schedulers = [...(await lockSchedulers(client))];
       const ids = requests.map(({ processId }) => processId);
-      const before = await findPlacements(client, ids);
+      const before = await joinPlacements(client, ids);
       const chosen = requests
         .filter(({ processId }) => !before.has(processId))
         .flatMap(({ processId, choose }) => {
@@ -99,7 +110,7 @@ export class PostgresRouteStore implements RouteStore {
       // The reference takes no lock: what it placed in between is found here and not counted twice.
       const lost = chosen.map(({ processId }) => processId).filter((id) => !inserted.has(id));
       const others =
-        lost.length === 0 ? new Map<Id, Placement>() : await findPlacements(client, lost);
+        lost.length === 0 ? new Map<Id, Placement>() : await joinPlacements(client, lost);
       return ids.map((id) => {
         const made = inserted.get(id);
         if (made !== undefined) return { ...made, isNew: true };
@@ -114,7 +125,7 @@ export class PostgresRouteStore implements RouteStore {
       await lockSchedulers(client);
       const { rowCount } = await client.query(
         `delete from process_schedulers
-          where process_id = $1 and scheduler_row_id = $2 and row_id = $3::bigint`,
+          where process_id = $1 and scheduler_row_id = $2 and ${PLACEMENT_KEY} = $3`,
         [processId, rowId, key],
       );
       if (rowCount !== 1) return false;
@@ -162,7 +173,7 @@ export class PostgresRouteStore implements RouteStore {
 
   async #readSample(side: '>=' | '<', from: Id, limit: number): Promise<readonly Placement[]> {
     const { rows } = await this.#writer.query<PlacementRow>(
-      `select row_id, process_id, scheduler_row_id
+      `select ${PLACEMENT_COLUMNS}
          from process_schedulers
         where process_id ${side} $1
         order by process_id
@@ -264,12 +275,15 @@ async function insertSchedulers(
   }
 }
 
-async function findPlacements(
+/** Writes the rows as they are, for the new key. Whoever takes one back meanwhile waits for this, or this for them. */
+async function joinPlacements(
   client: Queryable,
   ids: readonly Id[],
 ): Promise<ReadonlyMap<Id, Placement>> {
   const { rows } = await client.query<PlacementRow>(
-    'select row_id, process_id, scheduler_row_id from process_schedulers where process_id = any($1::text[])',
+    `update process_schedulers set scheduler_row_id = scheduler_row_id
+      where process_id = any($1::text[])
+      returning ${PLACEMENT_COLUMNS}`,
     [ids],
   );
   return new Map(rows.map(toPlacement).map((placement) => [placement.processId, placement]));
@@ -284,7 +298,7 @@ async function insertPlacements(
     `insert into process_schedulers (process_id, scheduler_row_id)
      select * from unnest($1::text[], $2::int[])
      on conflict (process_id) do nothing
-     returning row_id, process_id, scheduler_row_id`,
+     returning ${PLACEMENT_COLUMNS}`,
     [chosen.map(({ processId }) => processId), chosen.map(({ rowId }) => rowId)],
   );
   return new Map(rows.map(toPlacement).map((placement) => [placement.processId, placement]));
@@ -322,7 +336,7 @@ function toPlacement(row: PlacementRow): Placement {
   return {
     processId: storedId(row.process_id),
     rowId: row.scheduler_row_id,
-    key: String(row.row_id),
+    key: row.key,
   };
 }
 

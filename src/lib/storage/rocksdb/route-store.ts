@@ -85,28 +85,37 @@ export class RocksdbRouteStore implements RouteStore {
     return findPlacements(await this.#engine.database(), [processId])[0];
   }
 
+  async joinPlacement(processId: Id): Promise<Placement | undefined> {
+    // Most spawns are first ones, and need not wait for those who write.
+    if ((await this.findPlacement(processId)) === undefined) return undefined;
+    return (await this.place([{ processId, choose: () => undefined }]))[0];
+  }
+
   async place(requests: readonly PlaceRequest[]): Promise<readonly (Placed | undefined)[]> {
     return this.#alone(async () => {
       const state = await this.#read();
       const ids = requests.map(({ processId }) => processId);
       const before = findPlacements(await this.#engine.database(), ids);
       const schedulers = [...state.schedulers];
-      const made: Placement[] = [];
+      const written: Placement[] = [];
+      const write = (processId: Id, rowId: number): Placement => {
+        const placement = { processId, rowId, key: String(state.nextPlacement + written.length) };
+        written.push(placement);
+        return placement;
+      };
       const answers = requests.map(({ processId, choose }, index): Placed | undefined => {
         const known = before[index];
-        if (known !== undefined) return { ...known, isNew: false };
+        if (known !== undefined) return { ...write(processId, known.rowId), isNew: false };
         const rowId = choose(schedulers);
         if (!addToCount(schedulers, rowId, 1) || rowId === undefined) return undefined;
-        const placement = { processId, rowId, key: String(state.nextPlacement + made.length) };
-        made.push(placement);
-        return { ...placement, isNew: true };
+        return { ...write(processId, rowId), isNew: true };
       });
-      if (made.length === 0) return answers;
-      const nextPlacement = state.nextPlacement + made.length;
+      if (written.length === 0) return answers;
+      const nextPlacement = state.nextPlacement + written.length;
       await this.#write(
         { ...state, nextPlacement, schedulers },
         {
-          puts: made.map((placement) => [
+          puts: written.map((placement) => [
             placementKey(placement.processId),
             encodePlacement(placement),
           ]),
