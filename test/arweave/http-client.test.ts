@@ -110,6 +110,18 @@ describe('HTTP client', () => {
     expect(asked).to.equal(2);
   });
 
+  it('gives what it sends once more the time that is left, and no more', async () => {
+    let asked = 0;
+    const { ask, failureOf } = await open((request) => {
+      asked += 1;
+      if (asked === 1) setTimeout(() => request.socket.destroy(), 1_000);
+    });
+    const begunAt = performance.now();
+    expect((await failureOf(ask('/', { timeoutMs: 1_200 }))).kind).to.equal('timeout');
+    expect(asked).to.equal(2);
+    expect(performance.now() - begunAt).to.be.below(2_000);
+  });
+
   it('does not repeat what broke within its answer', async () => {
     let asked = 0;
     const { ask, failureOf } = await open((request, response) => {

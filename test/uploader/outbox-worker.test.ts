@@ -6,7 +6,7 @@ import { SuError } from '../../src/lib/errors.js';
 import type { Id } from '../../src/lib/protocol/ids.js';
 import { UPLOAD_ASSIGNMENT, UPLOAD_ITEM } from '../../src/lib/scheduler/ports.js';
 import { delayByTimer } from '../../src/lib/uploader/delay.js';
-import { OUTBOX_LIMITS } from '../../src/lib/uploader/outbox-limits.js';
+import { OUTBOX_LEASE_MS, OUTBOX_LIMITS } from '../../src/lib/uploader/outbox-limits.js';
 import type { OutboxLimits } from '../../src/lib/uploader/outbox-limits.js';
 import { makeOutboxWorker } from '../../src/lib/uploader/outbox-worker.js';
 import type { OutboxWorker } from '../../src/lib/uploader/outbox-worker.js';
@@ -69,9 +69,11 @@ describe('outbox worker', function () {
     client?: UploaderClient;
     cache?: { send(bytes: Uint8Array): Promise<boolean> };
     start?: boolean;
+    monotonicMs?: () => number;
   }
 
-  function openWorker({ limits, client, cache, start = true }: Setup = {}): OutboxWorker {
+  function openWorker(setup: Setup = {}): OutboxWorker {
+    const { limits, client, cache, start = true } = setup;
     const log =
       (level: string) =>
       ({ event }: { readonly event: string }) =>
@@ -80,7 +82,7 @@ describe('outbox worker', function () {
       outbox,
       client: client ?? clientOf(),
       cache,
-      monotonicMs: () => performance.now(),
+      monotonicMs: setup.monotonicMs ?? (() => performance.now()),
       random: Math.random,
       delay: delayByTimer,
       limits: { ...QUICK, ...limits },
@@ -298,6 +300,91 @@ describe('outbox worker', function () {
     expect(worker.stats().rowsHeld).to.be.below(11);
     await until(() => outbox.pending === 0, 'the outbox is empty');
     expect(bundler.acceptedIds.size).to.equal(80);
+  });
+
+  describe('beside another server on the same table, by the limits of production', () => {
+    const { holdMs, uploadTimeoutMs } = OUTBOX_LIMITS;
+    let now: number;
+    /** Uploads under way, each ended by a test. */
+    let gates: ((result: UploadResult) => void)[];
+
+    beforeEach(() => {
+      now = 0;
+      gates = [];
+      outbox = new MemoryOutbox({ leaseMs: OUTBOX_LEASE_MS, clock: () => now });
+    });
+
+    const openServer = (start = true): OutboxWorker =>
+      openWorker({
+        client: { upload: () => new Promise((resolve) => gates.push(resolve)) },
+        limits: { uploadsMax: 1 },
+        monotonicMs: () => now,
+        start,
+      });
+    const tableIsLookedInto = async (): Promise<void> => {
+      const before = outbox.claims;
+      await until(() => outbox.claims >= before + 2, 'the table was looked into');
+    };
+
+    it('leaves it no row while its own upload, begun at the last moment, may go on', async () => {
+      const holding = openServer(false);
+      const [early, late] = [upload(UPLOAD_ITEM), upload(UPLOAD_ITEM)];
+      holding.offer([outbox.put([early], 'leased'), outbox.put([late], 'leased')]);
+      await until(() => gates.length === 1, 'the first is on its way');
+      now = holdMs - 1;
+      gates[0]?.({ status: 'accepted' });
+      await until(() => gates.length === 2 && outbox.pending === 1, 'the second is on its way');
+      openServer();
+      now += uploadTimeoutMs;
+      await tableIsLookedInto();
+      expect(gates).to.have.length(2);
+      gates[1]?.({ status: 'failed', reason: 'too slow', retryAfterMs: undefined });
+      await until(() => holding.stats().failed === 1, 'the second has failed');
+    });
+
+    it('takes over what a killed one has left once the lease is over', async () => {
+      outbox.put([upload(UPLOAD_ITEM)], 'leased');
+      openServer();
+      now = OUTBOX_LEASE_MS - 1;
+      await tableIsLookedInto();
+      expect(gates).to.have.length(0);
+      now = OUTBOX_LEASE_MS;
+      await until(() => gates.length === 1, 'it is taken over');
+    });
+
+    it('begins nothing that its table gave out too slowly', async () => {
+      outbox.put([upload(UPLOAD_ITEM)], 'due');
+      const claim = outbox.claim.bind(outbox);
+      outbox.claim = async (limit) => {
+        const rows = await claim(limit);
+        if (rows.length > 0) now += holdMs;
+        return rows;
+      };
+      openServer();
+      await tableIsLookedInto();
+      expect(gates).to.have.length(0);
+    });
+
+    it('begins nothing whose bytes were too slow to be read', async () => {
+      outbox.put([upload(UPLOAD_ITEM)], 'due');
+      const readUploads = outbox.readUploads.bind(outbox);
+      let reads = 0;
+      outbox.readUploads = async (row) => {
+        reads += 1;
+        now += holdMs;
+        return readUploads(row);
+      };
+      openServer();
+      await until(() => reads === 1, 'they are read');
+      await tableIsLookedInto();
+      expect(gates).to.have.length(0);
+    });
+
+    it('begins nothing whose commit was too slow', async () => {
+      openServer().offer([outbox.put([upload(UPLOAD_ITEM)], 'leased')], holdMs);
+      await tableIsLookedInto();
+      expect(gates).to.have.length(0);
+    });
   });
 
   it('publishes everything when it was killed midway', async () => {

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { openLog } from '../../src/lib/observability/log.js';
 import { makeMetrics } from '../../src/lib/observability/metrics.js';
-import { OUTBOX_LIMITS } from '../../src/lib/uploader/outbox-limits.js';
+import { OUTBOX_LEASE_MS, OUTBOX_LIMITS } from '../../src/lib/uploader/outbox-limits.js';
 import { DUE_AHEAD_MAX_MS } from '../../src/lib/uploader/ports.js';
 import { ClosingStack } from '../../src/lib/wiring/closing-stack.js';
 import { openHeights, openWorker } from '../../src/lib/wiring/network.js';
@@ -81,6 +81,6 @@ describe('the program when its wall clock is set', function () {
 
   it('delays no row for longer than what counts as a time that was stored before the clock was set', () => {
     expect(OUTBOX_LIMITS.retryLongestMs).to.be.below(DUE_AHEAD_MAX_MS);
-    expect(OUTBOX_LIMITS.holdMs).to.be.below(DUE_AHEAD_MAX_MS);
+    expect(OUTBOX_LEASE_MS).to.be.below(DUE_AHEAD_MAX_MS);
   });
 });

@@ -75,7 +75,8 @@ export function makeHttpClient(options: { readonly connectionsMax: number }): Ht
   });
   const line = new ExchangeLine({ atOnceMax: options.connectionsMax, waitingMax: WAITING_MAX });
   return {
-    request: (ask) => exchange(ask, { agent, line, mayRepeat: true }),
+    request: (ask) =>
+      exchange(ask, { agent, line, endsAt: performance.now() + ask.timeoutMs, mayRepeat: true }),
     close() {
       agent.destroy().catch(() => undefined);
     },
@@ -85,11 +86,13 @@ export function makeHttpClient(options: { readonly connectionsMax: number }): Ht
 interface Exchanges {
   readonly agent: Agent;
   readonly line: ExchangeLine;
+  /** The repeated one has no deadline of its own. */
+  readonly endsAt: number;
   readonly mayRepeat: boolean;
 }
 
 function exchange(ask: HttpAsk, exchanges: Exchanges): Promise<HttpAnswer> {
-  const { agent, line, mayRepeat } = exchanges;
+  const { agent, line, endsAt, mayRepeat } = exchanges;
   return new Promise((resolve, reject) => {
     if (ask.signal?.aborted === true) {
       reject(givenUp());
@@ -114,7 +117,7 @@ function exchange(ask: HttpAsk, exchanges: Exchanges): Promise<HttpAnswer> {
     const onAbort = (): void => fail(givenUp());
     const deadline = setTimeout(
       () => fail(new HttpFailure('timeout', `no complete answer within ${ask.timeoutMs} ms`)),
-      ask.timeoutMs,
+      endsAt - performance.now(),
     );
     ask.signal?.addEventListener('abort', onAbort, { once: true });
     const answer = new AnswerReader(ask.answerBytesMax);

@@ -4,15 +4,21 @@ import type { OutboxRow, Upload } from './ports.js';
 export interface HeldRow {
   readonly row: OutboxRow;
   readonly uploads: readonly Upload[] | undefined;
-  /** Not to be started after this moment (by a clock that never steps, ms): its lease may have run out and another server may have it. */
+  /** Not to be started after this moment (by a clock that never steps, ms): its lease would not last until its end. */
   readonly untilMs: number;
+}
+
+/** An entry's row together with the bytes to upload, right after its commit. */
+export interface FreshRow {
+  readonly row: OutboxRow;
+  readonly uploads: readonly Upload[];
 }
 
 export interface HeldLimits {
   /** Fresh rows, and their bytes. */
   readonly freshRowsMax: number;
   readonly freshBytesMax: number;
-  /** Well below the outbox's lease. */
+  /** From the begin of its lease. */
   readonly holdMs: number;
 }
 
@@ -46,26 +52,27 @@ export class HeldRows {
     return this.#claimed.length;
   }
 
-  /** False when there is no room: the row stays in the table alone. */
-  addFresh(row: OutboxRow, uploads: readonly Upload[]): boolean {
+  /**
+   * False when there is no room: the row stays in the table alone.
+   *
+   * @param leasedAtMs no later than the begin of its lease, by the clock of this program
+   */
+  addFresh({ row, uploads }: FreshRow, leasedAtMs: number): boolean {
     const bytes = byteLengthOf(uploads);
     const { freshRowsMax, freshBytesMax, holdMs } = this.#limits;
     if (this.#fresh.length >= freshRowsMax || this.#freshBytes + bytes > freshBytesMax)
       return false;
     this.#freshBytes += bytes;
     this.#keys.add(row.key);
-    this.#fresh.push({ row, uploads, untilMs: this.#monotonicMs() + holdMs });
+    this.#fresh.push({ row, uploads, untilMs: leasedAtMs + holdMs });
     return true;
   }
 
-  addClaimed(row: OutboxRow): void {
+  /** @param leasedAtMs as for `addFresh` */
+  addClaimed(row: OutboxRow, leasedAtMs: number): void {
     if (this.#keys.has(row.key)) return;
     this.#keys.add(row.key);
-    this.#claimed.push({
-      row,
-      uploads: undefined,
-      untilMs: this.#monotonicMs() + this.#limits.holdMs,
-    });
+    this.#claimed.push({ row, uploads: undefined, untilMs: leasedAtMs + this.#limits.holdMs });
   }
 
   /**
@@ -84,6 +91,11 @@ export class HeldRows {
     return held;
   }
 
+  /** False when the row is to be left to the table. */
+  mayBegin({ untilMs }: HeldRow): boolean {
+    return untilMs > this.#monotonicMs();
+  }
+
   /** All rows, which are then no longer held. */
   takeAll(): readonly HeldRow[] {
     const all = [...this.#fresh, ...this.#claimed];
@@ -98,7 +110,7 @@ export class HeldRows {
     for (let held = queue.shift(); held !== undefined; held = queue.shift()) {
       this.#keys.delete(held.row.key);
       if (held.uploads !== undefined) this.#freshBytes -= byteLengthOf(held.uploads);
-      if (held.untilMs > this.#monotonicMs()) return held;
+      if (this.mayBegin(held)) return held;
     }
     return undefined;
   }

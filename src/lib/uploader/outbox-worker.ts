@@ -5,7 +5,7 @@ import type { BundlerChange } from './bundler-state.js';
 import type { Delay } from './delay.js';
 import { HeldRows } from './held-rows.js';
 import type { OutboxLimits } from './outbox-limits.js';
-import type { HeldRow } from './held-rows.js';
+import type { FreshRow, HeldRow } from './held-rows.js';
 import type {
   Outbox,
   OutboxRow,
@@ -14,7 +14,14 @@ import type {
   UploaderClient,
   UploadResult,
 } from './ports.js';
-import { partsLeft, released, settlementOf, settlementOfFailure } from './row-outcome.js';
+import {
+  countParts,
+  idsOf,
+  partsLeft,
+  released,
+  settlementOf,
+  settlementOfFailure,
+} from './row-outcome.js';
 import { SettlementBuffer } from './settlement-buffer.js';
 
 /** Where the worker reports; pino's child loggers fit. */
@@ -37,12 +44,6 @@ export interface OutboxWorkerOptions {
   readonly delay: Delay;
   readonly limits: OutboxLimits;
   readonly log: OutboxLog;
-}
-
-/** An entry's row together with the bytes to upload, right after its commit. */
-export interface FreshRow {
-  readonly row: OutboxRow;
-  readonly uploads: readonly Upload[];
 }
 
 /** For metrics. Counters run from the start of the worker. */
@@ -135,12 +136,16 @@ export class OutboxWorker {
     this.#polling ??= this.#poll();
   }
 
-  /** Takes over rows that were just committed and are leased to this server. Returns at once and never throws. */
-  offer(fresh: readonly FreshRow[]): void {
+  /**
+   * Takes over rows that were just committed and are leased to this server. Returns at once and never throws.
+   *
+   * @param committingMs how long ago their commit was begun, and with it their lease
+   */
+  offer(fresh: readonly FreshRow[], committingMs = 0): void {
     this.#lastOfferAt = this.#options.monotonicMs();
     if (this.#closing) return;
-    for (const { row, uploads } of fresh) {
-      if (!this.#held.addFresh(row, uploads)) this.#overflowed += 1;
+    for (const each of fresh) {
+      if (!this.#held.addFresh(each, this.#lastOfferAt - committingMs)) this.#overflowed += 1;
     }
     this.#pump();
     if (this.#bundler.down) this.#nap.abort();
@@ -228,12 +233,14 @@ export class OutboxWorker {
   }
 
   async #claim(rowsMax: number): Promise<readonly OutboxRow[]> {
+    // The answer may be long in coming, and the leases begin before it.
+    const leasedAtMs = this.#options.monotonicMs();
     try {
       const rows = await this.#options.outbox.claim(rowsMax);
       this.#noteStore(undefined);
       for (const row of rows) {
         if (this.#closing) this.#settlements.add(released(row, row.parts));
-        else if (!this.#tasks.has(row.key)) this.#held.addClaimed(row);
+        else if (!this.#tasks.has(row.key)) this.#held.addClaimed(row, leasedAtMs);
       }
       return rows;
     } catch (error) {
@@ -255,7 +262,7 @@ export class OutboxWorker {
 
   #begin(held: HeldRow): void {
     const { key, parts } = held.row;
-    const places = countBits(parts);
+    const places = countParts(parts);
     this.#uploadsInFlight += places;
     const task = this.#process(held)
       .catch((error: unknown) => this.#noteSurprise(held.row, error))
@@ -274,8 +281,10 @@ export class OutboxWorker {
     return few && this.#mayHaveMore && !this.#writing();
   }
 
-  async #process({ row, uploads: atHand }: HeldRow): Promise<void> {
-    const uploads = atHand ?? (await this.#options.outbox.readUploads(row));
+  async #process(held: HeldRow): Promise<void> {
+    const { row } = held;
+    const uploads = held.uploads ?? (await this.#options.outbox.readUploads(row));
+    if (!this.#held.mayBegin(held)) return;
     const results = await Promise.all(uploads.map((upload) => this.#upload(upload, row)));
     this.#surprise = undefined;
     this.#conclude(row, uploads, results);
@@ -388,13 +397,4 @@ export class OutboxWorker {
 /** The worker, not yet started. */
 export function makeOutboxWorker(options: OutboxWorkerOptions): OutboxWorker {
   return new OutboxWorker(options);
-}
-
-function idsOf(row: OutboxRow): Readonly<Record<string, unknown>> {
-  const { key, processId, messageId, assignmentId, attempts } = row;
-  return { key, processId, messageId, assignmentId, attempts };
-}
-
-function countBits(parts: number): number {
-  return [1, 2, 4].filter((bit) => (parts & bit) !== 0).length;
 }

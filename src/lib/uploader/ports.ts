@@ -27,7 +27,7 @@ export interface Upload {
  * No lease and no delay of a row is longer, ms. A stored time further ahead was written before the clock was set back,
  * and counts as due: else publication would stand still for as long as the step was.
  */
-export const DUE_AHEAD_MAX_MS = 60_000;
+export const DUE_AHEAD_MAX_MS = 120_000;
 
 /** What became of a row's uploads. */
 export type Settlement =

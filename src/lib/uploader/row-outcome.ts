@@ -14,6 +14,17 @@ export interface OutcomeOptions {
   readonly random: number;
 }
 
+/** What tells a row apart in the log. */
+export function idsOf(row: OutboxRow): Readonly<Record<string, unknown>> {
+  const { key, processId, messageId, assignmentId, attempts } = row;
+  return { key, processId, messageId, assignmentId, attempts };
+}
+
+/** How many uploads the UPLOAD_* bits of a row stand for. */
+export function countParts(parts: number): number {
+  return [1, 2, 4].filter((bit) => (parts & bit) !== 0).length;
+}
+
 /** The UPLOAD_* bits of a row that the bundler has not accepted. */
 export function partsLeft(
   row: OutboxRow,

@@ -18,6 +18,7 @@ import { openLog } from '../observability/log.js';
 import { migratorOverCalls } from '../operator/migrator-calls.js';
 import { rowsOverCalls, type OperatorRows } from '../operator/raw-log-calls.js';
 import { isId, type Id } from '../protocol/ids.js';
+import { OUTBOX_LEASE_MS } from '../uploader/outbox-limits.js';
 import { clock, monotonicMs } from './clocks.js';
 import { callsOfServer, requireMigrated } from './operator.js';
 
@@ -30,8 +31,6 @@ interface OpenEntries {
 }
 
 const CONNECTIONS = 8;
-/** The outbox is only written to here, nothing of it is claimed. */
-const LEASE_MS = 45_000;
 
 /**
  * Copies every log of one store into another.
@@ -121,7 +120,7 @@ async function openDatabaseEntries(url: string): Promise<OpenEntries> {
     writerUrl: url,
     writeConnections: 2,
     readConnections: 1,
-    leaseMs: LEASE_MS,
+    leaseMs: OUTBOX_LEASE_MS,
     clock,
     log: openLog({ level: 'warn' }),
   });
@@ -185,7 +184,7 @@ async function openDatabaseRows(url: string) {
 async function openFolder(folder: string) {
   const { openRocksdbStore } = await import('../storage/rocksdb/open-store.js');
   const log = openLog({ level: 'warn' });
-  return openRocksdbStore({ folder, leaseMs: LEASE_MS, clock, monotonicMs, log });
+  return openRocksdbStore({ folder, leaseMs: OUTBOX_LEASE_MS, clock, monotonicMs, log });
 }
 
 async function noClose(): Promise<void> {

@@ -15,7 +15,6 @@ import { clock, monotonicMs } from './clocks.js';
 import type { ClosingStack } from './closing-stack.js';
 
 const GATEWAY_TIMEOUT_MS = 10_000;
-const UPLOAD_TIMEOUT_MS = 60_000;
 const CACHE_TIMEOUT_MS = 10_000;
 const BLOCK_HEIGHT_INTERVAL_MS = 5_000;
 const UPLOAD_DRAIN_MS = 5_000;
@@ -92,7 +91,7 @@ export function openWorker(
   const client = closing.add(
     makeUploaderClient({
       url: network.uploadUrl,
-      timeoutMs: UPLOAD_TIMEOUT_MS,
+      timeoutMs: OUTBOX_LIMITS.uploadTimeoutMs,
       connectionsMax: OUTBOX_LIMITS.uploadsMax,
     }),
   );

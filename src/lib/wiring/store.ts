@@ -5,6 +5,7 @@ import type { Log } from '../observability/log.js';
 import type { Metrics } from '../observability/metrics.js';
 import type { RouteStore } from '../router/ports.js';
 import type { DeepHashStore, GroupOf, LogReader, ScheduleStore } from '../scheduler/ports.js';
+import { OUTBOX_LEASE_MS } from '../uploader/outbox-limits.js';
 import type { Outbox } from '../uploader/ports.js';
 import { clock, monotonicMs } from './clocks.js';
 
@@ -33,9 +34,6 @@ export interface SchedulerStore {
 export interface OpenStore extends SchedulerStore {
   readonly routes: RouteStore;
 }
-
-/** Longer than an upload may wait in memory: a row is given to another server only when its own is gone. */
-const OUTBOX_LEASE_MS = 45_000;
 
 /** Opens the configured store; PostgreSQL may come later, and is waited for in the background. */
 export async function openStore(

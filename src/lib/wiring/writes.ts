@@ -10,7 +10,8 @@ import { openWritePath, WRITE_LIMITS, type WritePath } from '../scheduler/open-w
 import { UPLOAD_ASSIGNMENT, UPLOAD_BUNDLE, UPLOAD_ITEM } from '../scheduler/ports.js';
 import type { Gateway, NewEntry, Signer } from '../scheduler/ports.js';
 import { delayByTimer } from '../uploader/delay.js';
-import type { FreshRow, OutboxWorker } from '../uploader/outbox-worker.js';
+import type { FreshRow } from '../uploader/held-rows.js';
+import type { OutboxWorker } from '../uploader/outbox-worker.js';
 import type { Upload } from '../uploader/ports.js';
 import { clock, monotonicMs } from './clocks.js';
 import type { SchedulerStore } from './store.js';
@@ -53,7 +54,7 @@ export function openWrites(config: SchedulerConfig, parts: WriteParts): WritePat
         metrics.observeCommit(entriesOf(committed), committed.durationMs);
         reportLosses(committed, log);
         // Behind the receipts: whoever waits for one is not kept by the beginning of an upload.
-        setImmediate(() => worker.offer(freshRows(committed)));
+        setImmediate(() => worker.offer(freshRows(committed), committed.durationMs));
       },
     },
   });

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { openRocksdbStore } from '../../../src/lib/storage/rocksdb/open-store.js';
 import { migrate } from '../../../src/lib/storage/postgres/migrations.js';
+import { OUTBOX_LEASE_MS } from '../../../src/lib/uploader/outbox-limits.js';
 import { generateIntoDatabase, generateIntoStore } from '../../support/generate-log.js';
 import { silentLog } from '../../support/postgres.js';
 import type { Bench, StorePlace, Target } from '../bench.js';
@@ -24,7 +25,7 @@ async function placeWithBacklog(bench: Bench): Promise<StorePlace> {
   }
   const store = await openRocksdbStore({
     folder: place.env['SU_DATA_DIR'] ?? '',
-    leaseMs: 45_000,
+    leaseMs: OUTBOX_LEASE_MS,
     clock: Date.now,
     monotonicMs: () => performance.now(),
     log: silentLog,
