@@ -19,6 +19,10 @@ class Tenants {
   /** Answers no count until it is closed. */
   readonly silent = new Set<string>();
   asked = 0;
+  /** Answers to the claims of these are a test's to give; they are in `claims`. */
+  readonly slow = new Set<string>();
+  readonly claims: ((answer: 'rows' | Error) => void)[] = [];
+  now = (): number => performance.now();
   closing: () => Promise<void> = () => Promise.resolve();
   readonly pool: TenantPool;
 
@@ -28,7 +32,7 @@ class Tenants {
       openMax: options.openMax,
       idleMs: options.idleMs ?? 60_000,
       roomWaitMs: 200,
-      monotonicMs: () => performance.now(),
+      monotonicMs: () => this.now(),
       log: { info: () => undefined, warn: () => undefined },
     });
   }
@@ -58,7 +62,12 @@ class Tenants {
         if (this.silent.has(database)) return closed;
         return Promise.resolve({ pending: rows().length, parked: 1 });
       },
-      claim: (limit: number) => Promise.resolve(rows().slice(0, limit)),
+      claim: async (limit: number) => {
+        if (!this.slow.has(database)) return rows().slice(0, limit);
+        const answer = await new Promise<'rows' | Error>((resolve) => this.claims.push(resolve));
+        if (answer !== 'rows') throw answer;
+        return rows().slice(0, limit);
+      },
       settle: (settlements: readonly Settlement[]) => {
         this.settled.push(...settlements.map((one) => ({ ...one, key: `${database}/${one.key}` })));
         this.pending.set(database, 0);
@@ -199,6 +208,64 @@ describe('the stores of tenants', () => {
     expect(await outbox.claim(5)).to.deep.equal([]);
     await tenants.touch('b');
     expect((await outbox.claim(5)).map(({ key }) => key)).to.deep.equal(['b:0']);
+  });
+
+  describe('when one of them answers no claim', () => {
+    let outbox: TenantOutbox;
+    const claimed = async (limit = 5): Promise<string[]> =>
+      (await outbox.claim(limit)).map(({ key }) => key);
+
+    beforeEach(async () => {
+      tenants = new Tenants({ openMax: 4 });
+      for (const database of ['a', 'b']) await tenants.touch(database);
+      tenants.slow.add('a');
+      tenants.pending.set('a', 3);
+      tenants.pending.set('b', 1);
+      outbox = new TenantOutbox(tenants.pool);
+    });
+
+    it('are claimed from without it, and it is not asked again before it answers', async () => {
+      for (let claim = 0; claim < 3; claim += 1) {
+        expect(await claimed()).to.deep.equal(['b:0']);
+        expect(tenants.claims).to.have.length(1);
+      }
+    });
+
+    it('give out its rows when it has answered, no more than are asked for, and ask it again', async () => {
+      expect(await claimed()).to.deep.equal(['b:0']);
+      tenants.pending.set('b', 0);
+      tenants.claims[0]?.('rows');
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(await claimed(2)).to.deep.equal(['a:0', 'a:1']);
+      expect(await claimed(2)).to.deep.equal(['a:2']);
+      tenants.slow.clear();
+      expect(await claimed()).to.deep.equal(['a:0', 'a:1', 'a:2']);
+    });
+
+    it('leave rows that come much later to their lease', async () => {
+      expect(await claimed()).to.deep.equal(['b:0']);
+      tenants.claims[0]?.('rows');
+      tenants.now = () => performance.now() + 5_001;
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(await claimed()).to.deep.equal(['b:0']);
+      tenants.slow.clear();
+      expect(await claimed()).to.have.members(['a:0', 'a:1', 'a:2', 'b:0']);
+    });
+
+    it('fail when all fail, also while they are asked again, and are there when they answer', async () => {
+      tenants.slow.add('b');
+      const failure = new SuError('store-unavailable', 'silent');
+      expect(await claimed()).to.deep.equal([]);
+      for (const answer of tenants.claims) answer(failure);
+      await new Promise((resolve) => setImmediate(resolve));
+      for (let claim = 0; claim < 3; claim += 1) {
+        expect(await outbox.claim(5).catch((error: unknown) => error)).to.equal(failure);
+      }
+      expect(tenants.claims).to.have.length(4);
+      for (const answer of tenants.claims) answer('rows');
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(await claimed()).to.have.members(['a:0', 'a:1', 'a:2', 'b:0']);
+    });
   });
 
   it('are swept while another tenant migrates', async () => {

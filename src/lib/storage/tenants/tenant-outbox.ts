@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { invariant } from '../../errors.js';
 import {
   NotSettledError,
@@ -20,12 +21,33 @@ function parseKey(text: string): { readonly database: string; readonly key: stri
   return { database: text.slice(0, end), key: text.slice(end + 1) };
 }
 
+/** For a tenant's rows: an answer takes milliseconds, and a host that is silent 40 s. */
+const ANSWER_WAIT_MS = 250;
+/** Rows that come later are left to their lease, which began with the question. */
+const LATE_MS_MAX = 5_000;
+
+/** A tenant was asked for its rows. */
+interface Question {
+  readonly askedAtMs: number;
+  /** Resolves when the answer is there, whatever it is. */
+  readonly answered: Promise<void>;
+  /** Undefined until there is an answer; then what is left of it. */
+  rows: OutboxRow[] | undefined;
+  /** Before there is an answer, that of the question before. */
+  failure: Error | undefined;
+}
+
 /**
  * The uploads of all tenants. Rows are taken from the stores that are open, each in its turn; those that are not open
  * are visited one after the other, so that nothing left over by an earlier run waits for the tenant's next message.
+ *
+ * A tenant that does not answer in time is waited for no more: others are asked without it, and its answer is handed out
+ * when it is there. One that failed in the end is asked again, and not waited for until it answers.
  */
 export class TenantOutbox implements Outbox {
   readonly #pool: TenantPool;
+  /** Questions that were not answered in time. */
+  readonly #late = new Map<string, Question>();
   #turn = 0;
 
   constructor(pool: TenantPool) {
@@ -42,10 +64,7 @@ export class TenantOutbox implements Outbox {
       const database = open[(index + this.#turn) % open.length] ?? '';
       if (rows.length >= limit) break;
       try {
-        const claimed = await this.#pool.look(database, ({ outbox }) =>
-          outbox.claim(limit - rows.length),
-        );
-        for (const row of claimed ?? []) rows.push({ ...row, key: outboxKeyOf(database, row.key) });
+        rows.push(...(await this.#claimFrom(database, limit - rows.length)));
       } catch (error) {
         failures.push(error);
       }
@@ -53,6 +72,48 @@ export class TenantOutbox implements Outbox {
     // One tenant that is away must not hold up the others.
     if (failures.length > 0 && failures.length === open.length) throw failures[0];
     return rows;
+  }
+
+  /** What the tenant answers in time, or has answered too late for an earlier claim. */
+  async #claimFrom(database: string, limit: number): Promise<readonly OutboxRow[]> {
+    const late = this.#late.get(database);
+    if (late === undefined) {
+      const question = this.#ask(database, limit);
+      await within(ANSWER_WAIT_MS, question.answered);
+      if (question.rows === undefined) this.#late.set(database, question);
+      return takeFrom(question, limit);
+    }
+    if (late.rows === undefined) return takeFrom(late, limit);
+    if (late.failure !== undefined) {
+      const again = this.#ask(database, limit);
+      again.failure = late.failure;
+      this.#late.set(database, again);
+      throw late.failure;
+    }
+    const isOld = this.#pool.monotonicMs() - late.askedAtMs > LATE_MS_MAX;
+    if (isOld || late.rows.length <= limit) this.#late.delete(database);
+    if (isOld) return [];
+    return takeFrom(late, limit);
+  }
+
+  #ask(database: string, limit: number): Question {
+    const asking = this.#pool.look(database, ({ outbox }) => outbox.claim(limit));
+    const question: Question = {
+      askedAtMs: this.#pool.monotonicMs(),
+      rows: undefined,
+      failure: undefined,
+      answered: asking.then(
+        (rows = []) => {
+          question.failure = undefined;
+          question.rows = rows.map((row) => ({ ...row, key: outboxKeyOf(database, row.key) }));
+        },
+        (error: unknown) => {
+          question.failure = error instanceof Error ? error : new Error(String(error));
+          question.rows = [];
+        },
+      ),
+    };
+    return question;
   }
 
   async readUploads(row: OutboxRow): Promise<readonly Upload[]> {
@@ -128,4 +189,18 @@ export class TenantOutbox implements Outbox {
       parked: all.reduce((sum, { parked }) => sum + parked, 0),
     });
   }
+}
+
+/** @throws its failure; while it is not answered, that of the question before it */
+function takeFrom({ rows, failure }: Question, limit: number): readonly OutboxRow[] {
+  if (failure !== undefined) throw failure;
+  return rows?.splice(0, limit) ?? [];
+}
+
+/** Resolves with the promise, which does not reject, and at the latest after so long. */
+async function within(ms: number, promise: Promise<void>): Promise<void> {
+  const over = new AbortController();
+  const { signal } = over;
+  await Promise.race([promise, sleep(ms, undefined, { signal }).catch(() => undefined)]);
+  over.abort();
 }

@@ -87,6 +87,10 @@ export class TenantPool {
     return this.#databases;
   }
 
+  get monotonicMs(): () => number {
+    return this.#options.monotonicMs;
+  }
+
   get openMax(): number {
     return this.#options.openMax;
   }
