@@ -5,6 +5,7 @@ import { randomId } from '../support/item-factory.js';
 import { idOf } from '../support/memory-store.js';
 import { startRouterApp, type RunningRouter } from '../support/router-app.js';
 import { quickMessage, quickProcess, quickWallet } from '../support/signed-items.js';
+import { waitFor } from '../support/su-process.js';
 
 const wallet = quickWallet();
 
@@ -179,11 +180,51 @@ describe('a router that redirects', () => {
       expect(request.url).to.equal('/base/timestamp');
       response.end('{"timestamp":"1","block_height":"000001234567"}');
     });
-    expect(await (await fetch(`${router.url}/timestamp`)).json()).to.deep.equal({
+    const answer = await waitFor(
+      async () => {
+        const asked = await fetch(`${router.url}/timestamp`);
+        return asked.status === 200 ? asked : undefined;
+      },
+      () => 'no height was told',
+      5_000,
+    );
+    expect(await answer.json()).to.deep.equal({
       timestamp: '1700000000000',
       block_height: '000001234567',
     });
   });
+
+  for (const status of [200, 500]) {
+    it(`asks for a height once a second for all who want it, told (200) or not: ${status}`, async () => {
+      let now = 0;
+      await router.close();
+      router = await startRouterApp({ schedulers: [urlOf(0)], heightClock: () => now });
+      const held: (() => void)[] = [];
+      schedulers[0]?.answerWith((_request, response) => {
+        held.push(() => response.writeHead(status).end('{"block_height":"000001234567"}'));
+      });
+      const told = status === 200 ? 200 : 503;
+      const get = async (): Promise<number> => (await fetch(`${router.url}/timestamp`)).status;
+      const questions = (count: number): Promise<true> =>
+        waitFor(
+          () => (held.length === count ? true : undefined),
+          () => `${held.length} questions`,
+          5_000,
+        );
+      const waiting = Promise.all(Array.from({ length: 20 }, get));
+      await questions(1);
+      held[0]?.();
+      expect(await waiting).to.deep.equal(Array.from({ length: 20 }, () => told));
+      now = 999;
+      expect(await get()).to.equal(told);
+      expect(held).to.have.length(1);
+      now = 1_000;
+      const later = get();
+      await questions(2);
+      held[1]?.();
+      expect(await later).to.equal(told);
+    });
+  }
 
   it('is healthy, hides metrics that are off, and refuses other methods and paths with 404', async () => {
     expect((await fetch(`${router.url}/health`)).status).to.equal(200);

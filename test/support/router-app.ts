@@ -17,7 +17,7 @@ import {
   type DiscoverLimits,
 } from '../../src/lib/router/discover.js';
 import { makeLocate } from '../../src/lib/router/locate.js';
-import { makeFetchOwnHeight } from '../../src/lib/router/own-height.js';
+import { makeFetchOwnHeight, shareHeight } from '../../src/lib/router/own-height.js';
 import { makePlaceProcess } from '../../src/lib/router/place-process.js';
 import type { ListedScheduler, RouteStore } from '../../src/lib/router/ports.js';
 import { listOfUrls } from '../../src/lib/router/scheduler-list.js';
@@ -50,6 +50,8 @@ export interface RouterAppOptions {
   readonly failuresMax?: number;
   /** Of the router's own questions. */
   readonly questionMs?: number;
+  /** By which a height that was told to one stands for others, ms. */
+  readonly heightClock?: () => number;
 }
 
 const monotonicMs = (): number => performance.now();
@@ -140,7 +142,7 @@ export async function startRouterApp(options: RouterAppOptions): Promise<Running
     forward,
     height: {
       blockClock: { current: () => undefined, isStale: () => false },
-      fetchHeight: () => fetchHeight(),
+      fetchHeight: shareHeight(() => fetchHeight(), options.heightClock ?? monotonicMs),
     },
     address: idOf('router'),
     clock: () => 1_700_000_000_000,

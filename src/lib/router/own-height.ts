@@ -38,3 +38,29 @@ export function makeFetchOwnHeight(
     });
   };
 }
+
+/** How long an answer, or a failure, stands for those who ask next. */
+const SHARED_MS = 1_000;
+
+/**
+ * One question at a time for all who ask, and at most one a second or so: clients may ask as often as they like, and each
+ * question goes to the gateway or to one SU after the other.
+ *
+ * @param monotonicMs a clock that never steps
+ * @throws from the function what `fetchHeight` throws
+ */
+export function shareHeight(
+  fetchHeight: () => Promise<number>,
+  monotonicMs: () => number,
+): () => Promise<number> {
+  let shared: Promise<number> | undefined;
+  let untilMs = 0;
+  return () => {
+    if (shared !== undefined && monotonicMs() < untilMs) return shared;
+    untilMs = Number.POSITIVE_INFINITY;
+    shared = fetchHeight().finally(() => {
+      untilMs = monotonicMs() + SHARED_MS;
+    });
+    return shared;
+  };
+}

@@ -22,7 +22,7 @@ import { makeCircuit, type Circuit } from '../router/circuit.js';
 import { makeDirectory, type Directory } from '../router/directory.js';
 import { DISCOVER_LIMITS, makeDiscover, type Discover } from '../router/discover.js';
 import { makeLocate, type Locate } from '../router/locate.js';
-import { makeFetchOwnHeight } from '../router/own-height.js';
+import { makeFetchOwnHeight, shareHeight } from '../router/own-height.js';
 import { makePlaceProcess } from '../router/place-process.js';
 import type { Placed, PlaceRequest, SchedulerClient } from '../router/ports.js';
 import { batchPerTick } from '../batch-per-tick.js';
@@ -229,7 +229,7 @@ function openOwnHeight(
       onRecovered: (details) => log.info({ event: 'block-height', ...details }),
     }),
   );
-  return { blockClock, fetchHeight: () => fetchHeight() };
+  return { blockClock, fetchHeight: shareHeight(() => fetchHeight(), monotonicMs) };
 }
 
 interface OwnHeight {

@@ -7,7 +7,7 @@ import { timestampRoute, type HeightSource } from './timestamp.js';
 export interface OwnTimestampOptions {
   readonly clock: Clock;
   readonly blockClock: HeightSource;
-  /** Asks for the height now. */
+  /** Asks for the height now; clients may ask at any rate. */
   readonly fetchHeight: () => Promise<number>;
 }
 
