@@ -22,6 +22,7 @@ class Tenants {
   /** Answers to the claims of these are a test's to give; they are in `claims`. */
   readonly slow = new Set<string>();
   readonly claims: ((answer: 'rows' | Error) => void)[] = [];
+  readonly settles: (() => void)[] = [];
   now = (): number => performance.now();
   closing: () => Promise<void> = () => Promise.resolve();
   readonly pool: TenantPool;
@@ -68,10 +69,12 @@ class Tenants {
         if (answer !== 'rows') throw answer;
         return rows().slice(0, limit);
       },
-      settle: (settlements: readonly Settlement[]) => {
+      settle: async (settlements: readonly Settlement[]) => {
+        if (this.slow.has(database)) {
+          await new Promise<void>((resolve) => this.settles.push(resolve));
+        }
         this.settled.push(...settlements.map((one) => ({ ...one, key: `${database}/${one.key}` })));
         this.pending.set(database, 0);
-        return Promise.resolve();
       },
     };
     return {
@@ -332,6 +335,30 @@ describe('the stores of tenants', () => {
     expect(tenants.settled.map(({ key }) => key)).to.deep.equal(['b/1']);
     expect(failure).to.be.instanceOf(NotSettledError);
     expect(failure).to.have.deep.property('unwritten', [{ key: 'a:1', status: 'done' }]);
+  });
+
+  it('take settlements while another tenant is silent, which is told again when it has answered', async () => {
+    tenants = new Tenants({ openMax: 4 });
+    tenants.slow.add('a');
+    const outbox = new TenantOutbox(tenants.pool);
+    const settled = (): string[] => tenants.settled.map(({ key }) => key);
+    const unwrittenOf = async (settlements: readonly Settlement[]): Promise<unknown> =>
+      outbox.settle(settlements).then(
+        () => [],
+        (error: unknown) => (error instanceof NotSettledError ? error.unwritten : error),
+      );
+    const done = (key: string): Settlement => ({ key, status: 'done' });
+    const [first, second] = [done('a:1'), done('a:2')];
+    expect(await unwrittenOf([first, done('b:1')])).to.deep.equal([first]);
+    expect(await unwrittenOf([first, second, done('b:2')])).to.deep.equal([first, second]);
+    expect(settled()).to.deep.equal(['b/1', 'b/2']);
+    expect(tenants.settles, 'it is told once at a time').to.have.length(1);
+    tenants.slow.clear();
+    tenants.settles[0]?.();
+    await eventually(() => settled().includes('a/1'));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await unwrittenOf([first, second])).to.deep.equal([]);
+    expect(settled(), 'nothing twice').to.deep.equal(['b/1', 'b/2', 'a/1', 'a/2']);
   });
 
   it('are closed at the end also under a sweep that waits for one of them', async () => {

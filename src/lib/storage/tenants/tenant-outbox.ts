@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { invariant } from '../../errors.js';
+import { invariant, SuError } from '../../errors.js';
 import {
   NotSettledError,
   type Outbox,
@@ -26,6 +26,9 @@ const ANSWER_WAIT_MS = 250;
 /** Rows that come later are left to their lease, which began with the question. */
 const LATE_MS_MAX = 5_000;
 
+/** For a tenant to record outcomes; it may have to be opened for that. */
+const SETTLE_WAIT_MS = 2_000;
+
 /** A tenant was asked for its rows. */
 interface Question {
   readonly askedAtMs: number;
@@ -42,12 +45,17 @@ interface Question {
  * are visited one after the other, so that nothing left over by an earlier run waits for the tenant's next message.
  *
  * A tenant that does not answer in time is waited for no more: others are asked without it, and its answer is handed out
- * when it is there. One that failed in the end is asked again, and not waited for until it answers.
+ * when it is there. One that failed in the end is asked again, and not waited for until it answers. Outcomes likewise: those
+ * of a tenant that takes too long are named as not written, and told again once it has answered.
  */
 export class TenantOutbox implements Outbox {
   readonly #pool: TenantPool;
   /** Questions that were not answered in time. */
   readonly #late = new Map<string, Question>();
+  /** Tenants that are told of outcomes, and have not answered. */
+  readonly #settling = new Set<string>();
+  /** Outcomes that were written after all: told again, they might undo what was done since. */
+  readonly #writtenLate = new WeakSet<Settlement>();
   #turn = 0;
 
   constructor(pool: TenantPool) {
@@ -124,21 +132,37 @@ export class TenantOutbox implements Outbox {
   async settle(settlements: readonly Settlement[]): Promise<void> {
     const groups = new Map<string, Settlement[]>();
     for (const settlement of settlements) {
-      const { database, key } = parseKey(settlement.key);
-      groups.set(database, [...(groups.get(database) ?? []), { ...settlement, key }]);
+      if (this.#writtenLate.has(settlement)) continue;
+      const { database } = parseKey(settlement.key);
+      groups.set(database, [...(groups.get(database) ?? []), settlement]);
     }
     // All are tried before a failure is told: one tenant that is away must not hold up the others.
     const failures = new Map<string, unknown>();
     await Promise.all(
       [...groups].map(([database, group]) =>
-        this.#pool
-          .use(database, ({ outbox }) => outbox.settle(group))
-          .catch((error: unknown) => failures.set(database, error)),
+        this.#settleIn(database, group).catch((error: unknown) => failures.set(database, error)),
       ),
     );
     if (failures.size === 0) return;
     const unwritten = settlements.filter(({ key }) => failures.has(parseKey(key).database));
     throw new NotSettledError(unwritten, [...failures.values()][0]);
+  }
+
+  /** @throws SuError `store-unavailable` also when the tenant has not answered in time, now or the last time */
+  async #settleIn(database: string, group: readonly Settlement[]): Promise<void> {
+    if (this.#settling.has(database)) throw silent(database);
+    this.#settling.add(database);
+    let isLate = false;
+    const known = group.map((settlement) => ({ ...settlement, key: parseKey(settlement.key).key }));
+    const writing = this.#pool
+      .use(database, ({ outbox }) => outbox.settle(known))
+      .then(() => {
+        if (isLate) for (const settlement of group) this.#writtenLate.add(settlement);
+      })
+      .finally(() => this.#settling.delete(database));
+    await within(SETTLE_WAIT_MS, writing);
+    isLate = this.#settling.has(database);
+    if (isLate) throw silent(database);
   }
 
   async list({
@@ -197,10 +221,19 @@ function takeFrom({ rows, failure }: Question, limit: number): readonly OutboxRo
   return rows?.splice(0, limit) ?? [];
 }
 
-/** Resolves with the promise, which does not reject, and at the latest after so long. */
+function silent(database: string): SuError {
+  return new SuError('store-unavailable', 'the database of a tenant does not answer in time', {
+    details: { database },
+  });
+}
+
+/** Settles with the promise, and resolves at the latest after so long. */
 async function within(ms: number, promise: Promise<void>): Promise<void> {
   const over = new AbortController();
   const { signal } = over;
-  await Promise.race([promise, sleep(ms, undefined, { signal }).catch(() => undefined)]);
-  over.abort();
+  try {
+    await Promise.race([promise, sleep(ms, undefined, { signal }).catch(() => undefined)]);
+  } finally {
+    over.abort();
+  }
 }
