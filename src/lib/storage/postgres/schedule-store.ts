@@ -12,7 +12,7 @@ import type {
   RunOutcome,
   ScheduleStore,
 } from '../../scheduler/ports.js';
-import { appendRuns, type AppendOptions, type RunResult } from './append.js';
+import { appendRuns, appendRunsAtOnce, type AppendOptions, type RunResult } from './append.js';
 import { classifyFailure, describe, toStoreError, violatedConstraint } from './database-errors.js';
 import { readHeads } from './heads.js';
 import { UnknownCommitError, type DatabasePool, type StoreLog } from './pool.js';
@@ -32,6 +32,12 @@ export interface ScheduleStoreOptions extends Omit<AppendOptions, 'texts'> {
 const ATTEMPTS_MAX = 5;
 const RETRY_DELAY_MS = 10;
 
+/**
+ * So many appends look before they write, after one that wrote at once had to be taken back: while another server writes to the
+ * same processes, writing in vain costs locks, bytes and row numbers.
+ */
+const LOOKS_AFTER_VAIN = 16;
+
 /** The writer's side of the log on PostgreSQL: what `ScheduleStore` promises. */
 export class PostgresScheduleStore implements ScheduleStore {
   readonly #writer: DatabasePool;
@@ -41,6 +47,8 @@ export class PostgresScheduleStore implements ScheduleStore {
   /** Of large entries that are being appended. */
   readonly #texts = new Map<NewEntry, Uint8Array>();
   readonly #checkReady: () => void;
+  /** How many of the next appends look before they write. */
+  #looksAhead = 0;
   /** Settles with the last append that was begun, and never rejects. */
   #lastAppend: Promise<unknown> = Promise.resolve();
 
@@ -53,8 +61,8 @@ export class PostgresScheduleStore implements ScheduleStore {
   }
 
   /**
-   * The commit of `#commitTogether` is the write's commit point: an entry is scheduled from then on. Appends run one
-   * after the other, so that one may continue what the one before it writes.
+   * The commit of `#appendAtOnce` or `#commitTogether` is the write's commit point: an entry is scheduled from then on.
+   * Appends run one after the other, so that one may continue what the one before it writes.
    */
   async append(runs: readonly Run[]): Promise<readonly RunOutcome[]> {
     if (runs.length === 0) return [];
@@ -66,7 +74,7 @@ export class PostgresScheduleStore implements ScheduleStore {
     const rendered = this.#renderLarge(runs);
     const append = this.#lastAppend.then(async () => {
       await rendered;
-      return this.#appendBatch(runs);
+      return (await this.#appendAtOnce(runs)) ?? this.#appendBatch(runs);
     });
     // Whoever asked for it gets its failure; for those behind it, it only is over.
     this.#lastAppend = append.catch(() => undefined);
@@ -108,6 +116,29 @@ export class PostgresScheduleStore implements ScheduleStore {
     );
     const row = rows[0];
     return row === undefined ? undefined : bundleOfProcess(row).item?.tags;
+  }
+
+  /**
+   * All runs in one transaction, or undefined when nothing was written and it takes a closer look to say why. Whatever fails for
+   * another reason than the connection's is left to that look, which knows whom to blame.
+   */
+  async #appendAtOnce(runs: readonly Run[]): Promise<readonly RunOutcome[] | undefined> {
+    if (this.#looksAhead > 0) {
+      this.#looksAhead -= 1;
+      return undefined;
+    }
+    try {
+      const results = await appendRunsAtOnce(this.#writer, runs, this.#options);
+      if (results !== undefined) return results.map(outcomeOf);
+    } catch (error) {
+      // COMMIT may have been carried out: to write again could only find out.
+      if (error instanceof UnknownCommitError || classifyFailure(error) === 'away') {
+        return unknownFor(runs, error);
+      }
+      this.#log.debug({ event: 'append-not-at-once', reason: describe(error) });
+    }
+    this.#looksAhead = LOOKS_AFTER_VAIN;
+    return undefined;
   }
 
   /**
