@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import Koa from 'koa';
 import { logRequests, type RequestState } from '../../src/lib/http/request-log.js';
 import { openLog } from '../../src/lib/observability/log.js';
-import { makeMetrics } from '../../src/lib/observability/metrics.js';
+import { METRICS_OFF } from '../../src/lib/observability/metrics.js';
 
 describe('http/request-log', () => {
   it('lets no answer wait for its line, and takes the end of the connection for no client that went away', async () => {
@@ -18,7 +18,7 @@ describe('http/request-log', () => {
       },
     });
     const app = new Koa<RequestState>();
-    app.use(logRequests({ log, metrics: makeMetrics({ enabled: false }) }));
+    app.use(logRequests({ log, metrics: METRICS_OFF }));
     app.use((ctx) => {
       answers.push(ctx.res);
       ctx.body = 'x';

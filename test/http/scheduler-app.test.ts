@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { SuError } from '../../src/lib/errors.js';
-import { makeMetrics } from '../../src/lib/observability/metrics.js';
+import { makePrometheusMetrics } from '../../src/lib/observability/prometheus-metrics.js';
 import { idOf } from '../support/memory-store.js';
 import { RawClient, startApp, type RunningApp } from '../support/scheduler-app.js';
 
@@ -77,7 +77,7 @@ describe('http/scheduler-app', () => {
     });
 
     it('is Prometheus text with the names of the field when they are on', async () => {
-      await start({ metrics: makeMetrics({ enabled: true }) });
+      await start({ metrics: makePrometheusMetrics() });
       const processId = app.log.addProcess('p', 1000);
       await get(`/${processId}`);
       await post('/');

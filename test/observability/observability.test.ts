@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { expect } from 'chai';
 import { openLog, type LogOptions } from '../../src/lib/observability/log.js';
-import { makeMetrics } from '../../src/lib/observability/metrics.js';
+import { openMetrics } from '../../src/lib/observability/metrics.js';
+import { makePrometheusMetrics } from '../../src/lib/observability/prometheus-metrics.js';
 
 function logInto(options: LogOptions = {}): { log: ReturnType<typeof openLog>; lines: string[] } {
   const lines: string[] = [];
@@ -84,7 +85,7 @@ describe('a log that gathers its lines', () => {
 
 describe('observability/metrics', () => {
   it('costs nothing and says nothing when off', async () => {
-    const metrics = makeMetrics({ enabled: false });
+    const metrics = await openMetrics({ enabled: false });
     metrics.observeCore('write_item', 5);
     metrics.messageSaveFailed();
     expect(metrics.enabled).to.equal(false);
@@ -92,7 +93,7 @@ describe('observability/metrics', () => {
   });
 
   it('has every function of the field, with its buckets, from the start', async () => {
-    const { text } = await makeMetrics({ enabled: true }).render();
+    const { text } = await (await openMetrics({ enabled: true })).render();
     for (const name of 'get_process get_message get_messages read_message_data write_item write_assignment acquire_write_lock'.split(
       ' ',
     )) {
@@ -114,14 +115,14 @@ describe('observability/metrics', () => {
   });
 
   it('are of one program: two do not share a count', async () => {
-    const [one, other] = [makeMetrics({ enabled: true }), makeMetrics({ enabled: true })];
+    const [one, other] = [makePrometheusMetrics(), makePrometheusMetrics()];
     one.messageSaveFailed();
     expect((await one.render()).text).to.contain('message_save_failures 1');
     expect((await other.render()).text).to.contain('message_save_failures 0');
   });
 
   it('reads gauges when it is asked, and leaves out what it cannot read', async () => {
-    const metrics = makeMetrics({ enabled: true });
+    const metrics = makePrometheusMetrics();
     let waiting = 1;
     let isAway = false;
     metrics.watch({
@@ -154,7 +155,7 @@ describe('observability/metrics', () => {
   });
 
   it('tells of all disk copies together how many are open, and how many stand still', async () => {
-    const metrics = makeMetrics({ enabled: true });
+    const metrics = makePrometheusMetrics();
     const disk = metrics.disk();
     disk.watch(() => ({ isOpen: true, isStalled: true }));
     const close = disk.watch(() => ({ isOpen: true, isStalled: true }));
@@ -167,7 +168,7 @@ describe('observability/metrics', () => {
   });
 
   it('counts uploads by outcome, commits by size, and does not make a series of an invented method', async () => {
-    const metrics = makeMetrics({ enabled: true });
+    const metrics = makePrometheusMetrics();
     metrics.uploadEnded('accepted');
     metrics.uploadEnded('failed');
     metrics.observeCommit(3, 12);

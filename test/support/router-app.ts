@@ -7,7 +7,7 @@ import { makeRedirect } from '../../src/lib/http/redirect.js';
 import { makeRouterApp, type RouterGuards } from '../../src/lib/http/router-app.js';
 import { makeUpstream, UPSTREAM_LIMITS, type UpstreamLimits } from '../../src/lib/http/upstream.js';
 import { openLog } from '../../src/lib/observability/log.js';
-import { makeMetrics } from '../../src/lib/observability/metrics.js';
+import { METRICS_OFF } from '../../src/lib/observability/metrics.js';
 import { makeCarrySpawn } from '../../src/lib/router/carry-spawn.js';
 import { makeCircuit, type Circuit } from '../../src/lib/router/circuit.js';
 import { makeDirectory, type Directory } from '../../src/lib/router/directory.js';
@@ -147,7 +147,7 @@ export async function startRouterApp(options: RouterAppOptions): Promise<Running
     address: idOf('router'),
     clock: () => 1_700_000_000_000,
     health: () => (directory.isReady() ? undefined : 'the list'),
-    metrics: makeMetrics({ enabled: false }),
+    metrics: METRICS_OFF,
     log,
     ...(options.body === undefined ? {} : { limits: options.body }),
     guards: { checkAddress: undefined, processes: undefined, lists: () => [], ...options.guards },

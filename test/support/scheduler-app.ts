@@ -4,7 +4,7 @@ import { makeSchedulerApp, type SchedulerAppOptions } from '../../src/lib/http/s
 import { listen, type HttpTimeouts, type Listening } from '../../src/lib/http/listen.js';
 import type { Submission, SubmitPort } from '../../src/lib/http/routes/submit.js';
 import { openLog } from '../../src/lib/observability/log.js';
-import { makeMetrics } from '../../src/lib/observability/metrics.js';
+import { METRICS_OFF } from '../../src/lib/observability/metrics.js';
 import { idOf, MemoryLog } from './memory-store.js';
 
 /** A submit whose answer a test decides; it records what it was given. */
@@ -55,7 +55,7 @@ export async function startApp(
     address: idOf('wallet'),
     clock: () => 1_700_000_000_000,
     health: () => undefined,
-    metrics: makeMetrics({ enabled: false }),
+    metrics: METRICS_OFF,
     log,
     ...appOptions,
   });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { openLog } from '../../src/lib/observability/log.js';
-import { makeMetrics } from '../../src/lib/observability/metrics.js';
+import { METRICS_OFF } from '../../src/lib/observability/metrics.js';
 import { OUTBOX_LEASE_MS, OUTBOX_LIMITS } from '../../src/lib/uploader/outbox-limits.js';
 import { DUE_AHEAD_MAX_MS } from '../../src/lib/uploader/ports.js';
 import { ClosingStack } from '../../src/lib/wiring/closing-stack.js';
@@ -53,7 +53,7 @@ describe('the program when its wall clock is set', function () {
           cacheUrl: undefined,
           url: undefined,
         },
-        metrics: makeMetrics({ enabled: false }),
+        metrics: METRICS_OFF,
         log,
         closing,
       });

@@ -19,12 +19,6 @@ export interface DiskMetrics {
   watch(read: () => DiskState): () => void;
 }
 
-export const DISK_METRICS_OFF: DiskMetrics = Object.freeze({
-  read: () => {},
-  failed: () => {},
-  watch: () => () => {},
-});
-
 /** Makes the measurements of disk copies in a registry; there are none without a copy. */
 export function makeDiskMetrics(registry: Registry): DiskMetrics {
   const registers = [registry];

@@ -1,7 +1,7 @@
 import { writeSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { isatty } from 'node:tty';
 import { pino, type DestinationStream, type Logger } from 'pino';
-import { prettyFactory } from 'pino-pretty';
 import { LogDestination } from './log-destination.js';
 
 /** What the program writes its log with: part of pino's logger, so that tests can pass any pino. */
@@ -28,6 +28,7 @@ export interface LogOptions {
 export const SERVER_LOG: LogOptions = { gatherMs: 100 };
 
 const opened = new Set<LogDestination>();
+const require = createRequire(import.meta.url);
 
 /**
  * Opens the log: one JSON line per event, on stderr so that stdout stays a command's answer. Lines are written at once,
@@ -80,6 +81,8 @@ function finishAll(): void {
 }
 
 function prettyStream(plain: DestinationStream, colorize: boolean): DestinationStream {
+  // Loaded where lines are for people: servers and scripts start sooner without it.
+  const { prettyFactory } = require('pino-pretty') as typeof import('pino-pretty');
   const pretty = prettyFactory({
     colorize,
     singleLine: true,

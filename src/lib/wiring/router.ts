@@ -14,7 +14,7 @@ import { makeRedirect } from '../http/redirect.js';
 import { makeRouterApp } from '../http/router-app.js';
 import { makeUpstream, UPSTREAM_LIMITS } from '../http/upstream.js';
 import { openLog, SERVER_LOG, type Log } from '../observability/log.js';
-import { makeMetrics, type Metrics } from '../observability/metrics.js';
+import { openMetrics, type Metrics } from '../observability/metrics.js';
 import { routeCalls } from '../operator/route-calls.js';
 import { openOperatorSocket } from '../operator/socket-server.js';
 import { makeCarrySpawn } from '../router/carry-spawn.js';
@@ -80,7 +80,7 @@ async function assemble(
   closing: ClosingStack,
 ): Promise<OpenRouter> {
   for (const warning of config.warnings) log.warn({ event: 'config', warning });
-  const metrics = makeMetrics({ enabled: config.metricsEnabled });
+  const metrics = await openMetrics({ enabled: config.metricsEnabled });
   const list = await readSchedulerList(config.schedulers);
   const guards = openRouterGuards(config, { lists: openLists(config, { log, closing }), metrics });
   const opened = closing.add(await openStore(config.store, { log }));

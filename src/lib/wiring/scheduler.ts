@@ -7,7 +7,7 @@ import { redactUrl } from '../config/redact-url.js';
 import { listen } from '../http/listen.js';
 import { makeSchedulerApp } from '../http/scheduler-app.js';
 import { openLog, SERVER_LOG, type Log } from '../observability/log.js';
-import { makeMetrics, type Metrics } from '../observability/metrics.js';
+import { openMetrics, type Metrics } from '../observability/metrics.js';
 import type { BlockClock } from '../scheduler/block-clock.js';
 import { cacheLogReader } from '../scheduler/cached-log-reader.js';
 import type { WritePath } from '../scheduler/open-write-path.js';
@@ -64,7 +64,7 @@ async function assemble(
   closing: ClosingStack,
 ): Promise<OpenScheduler> {
   for (const warning of config.warnings) log.warn({ event: 'config', warning });
-  const metrics = makeMetrics({ enabled: config.metricsEnabled });
+  const metrics = await openMetrics({ enabled: config.metricsEnabled });
   const lists = openLists(config, { log, closing });
   const opened = closing.add(await openSchedulerStore(config, lists, { log, metrics }));
   if (config.local) await prepareDataFolder(config.dataDir);
