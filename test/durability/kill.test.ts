@@ -75,7 +75,7 @@ describe('a server under load', function () {
       await expectLedgerHolds(ledger, server.url);
     }
     expect(ledger.acknowledged.length).to.be.greaterThan(ROUNDS * 20);
-    // What the killed had taken is given out again when 45 s are over: not waited for.
+    // What the killed had taken is given out again when 90 s are over: not waited for.
     await database?.query('update su_outbox set due_at = now() where parked_at is null');
     await expectAllPublished(ledger, server.url, bundler);
     expect(await server.stop('SIGTERM')).to.equal(0);

@@ -1,10 +1,12 @@
 import { expect } from 'chai';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Id } from '../../src/lib/protocol/ids.js';
 import { openRocksdbStore } from '../../src/lib/storage/rocksdb/open-store.js';
 import { startServer, type ListeningServer } from '../support/listening-server.js';
+import { post } from '../support/load.js';
 import { migratedDatabase, type TestDatabase } from '../support/postgres.js';
 import { quickProcess, quickWallet, type SignedItem } from '../support/signed-items.js';
 import { startSu, waitFor, type SuProcess } from '../support/su-process.js';
@@ -90,23 +92,20 @@ async function runClient(
   router: () => string,
   answers: Answers,
 ): Promise<void> {
-  for (const { id, bytes } of items) {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  for (const item of items) {
     const location = await waitFor(
       async () => {
-        const response = await fetch(router(), {
-          method: 'POST',
-          body: bytes,
-          redirect: 'manual',
-        }).catch(() => undefined);
-        await response?.arrayBuffer();
-        return response?.status === 307 ? (response.headers.get('location') ?? '') : undefined;
+        const answer = await post(router(), item, agent);
+        return answer.status === 307 ? (answer.location ?? '') : undefined;
       },
-      () => `${id} was never placed`,
+      () => `${item.id} was never placed`,
     );
-    const places = answers.get(id) ?? new Set();
+    const places = answers.get(item.id) ?? new Set();
     places.add(location);
-    answers.set(id, places);
+    answers.set(item.id, places);
   }
+  agent.destroy();
 }
 
 for (const [name, open] of [

@@ -63,12 +63,19 @@ export function startLoad(options: LoadOptions): Load {
   };
 }
 
-/** Posts an item; status 0 when the connection broke. */
+/** An answer, or status 0 when the connection broke. */
+export interface PostAnswer {
+  readonly status: number;
+  readonly text: string;
+  readonly location?: string | undefined;
+}
+
+/** Posts an item, and follows no redirect. */
 export function post(
   url: string,
   item: Pick<SignedItem, 'bytes'>,
   agent?: Agent,
-): Promise<{ readonly status: number; readonly text: string }> {
+): Promise<PostAnswer> {
   return new Promise((resolve) => {
     const lost = (): void => resolve({ status: 0, text: '' });
     const outgoing = request(
@@ -85,7 +92,10 @@ export function post(
         let text = '';
         incoming.setEncoding('utf8');
         incoming.on('data', (chunk: string) => (text += chunk));
-        incoming.on('end', () => resolve({ status: incoming.statusCode ?? 0, text }));
+        incoming.on('end', () => {
+          const { statusCode: status = 0, headers } = incoming;
+          resolve({ status, text, location: headers.location });
+        });
         incoming.on('error', lost);
       },
     );

@@ -39,8 +39,8 @@ export async function startSu(options: SuProcessOptions): Promise<SuProcess> {
     {
       cwd,
       env: {
+        // Without coverage: it costs each of them most of a second, and the tests of the commands have it.
         PATH: process.env['PATH'],
-        NODE_V8_COVERAGE: process.env['NODE_V8_COVERAGE'],
         ...options.env,
       },
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -24,11 +24,7 @@ interface Child {
 /** `su db:migrate` as a program of its own. */
 function startMigration(database: TestDatabase): Child {
   const child = spawn(process.execPath, [ENTRY, 'db:migrate'], {
-    env: {
-      PATH: process.env['PATH'],
-      NODE_V8_COVERAGE: process.env['NODE_V8_COVERAGE'],
-      DATABASE_URL: database.url,
-    },
+    env: { PATH: process.env['PATH'], DATABASE_URL: database.url },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
