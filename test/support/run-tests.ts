@@ -22,7 +22,18 @@ const MOCHA = join(ROOT, 'node_modules/mocha/bin/mocha.js');
 const AT_ONCE = availableParallelism() + 1;
 
 /** Those that take longest begin first, so that no core waits for the last one. */
-const LONGEST_FIRST = ['durability', 'cli', 'takeover', 'storage/rocksdb', 'router', 'disk'];
+const LONGEST_FIRST = [
+  'durability',
+  'cli',
+  'takeover',
+  'router',
+  'storage/rocksdb',
+  'storage/postgres',
+  'disk',
+  'golden',
+  'migrator',
+  'http',
+];
 
 /**
  * Servers under load, run as programs: what they run of the code the other tests run too, and counting it takes a sixth of
