@@ -79,6 +79,21 @@ describe('su verify', () => {
     expect(summary?.['severities']).to.deep.equal({ fault: 0, warning: 0, information: 1 });
   }).timeout(60_000);
 
+  it('takes an id that begins with a hyphen for an id, wherever it stands', async () => {
+    const id = '-JRkFuuVbHkYfRxv68xbDrt592P1ReJfi_0pvRpySBI';
+    const orders = [
+      ['verify', id, '--url', su.url],
+      ['verify', '--url', su.url, id],
+      ['verify', '--url', su.url, '--', id],
+    ];
+    for (const args of orders) {
+      const run = await runSu(args, { cwd });
+      expect(run.stdout + run.stderr, args.join(' '))
+        .to.include(id)
+        .and.not.include('flag');
+    }
+  }).timeout(60_000);
+
   it('ends with 2 when it cannot run', async () => {
     const nobody = 'http://127.0.0.1:1';
     const cases: readonly (readonly string[])[] = [

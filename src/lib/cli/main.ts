@@ -38,7 +38,7 @@ export async function runCli(entry: Entry): Promise<never> {
         [...config.commandIDs, ...topics],
       ) ?? refuseTopic(argv, { topics, commands: config.commandIDs });
     if (refusal === undefined) {
-      await run(argv, config);
+      await run(idAsArgument(argv), config);
       status = Number(process.exitCode ?? 0);
     } else {
       process.stderr.write(`su: ${refusal}\n`);
@@ -77,6 +77,13 @@ function report(error: unknown): number {
     process.stderr.write(`${error.stack ?? ''}\n`);
   }
   return failure.status;
+}
+
+/** One of 64 ids begins with a hyphen, and is no flag for that. */
+function idAsArgument(argv: readonly string[]): string[] {
+  const id = argv.find((word) => /^-[\w-]{42}$/.test(word));
+  if (id === undefined || argv.includes('--')) return [...argv];
+  return [...argv.filter((word) => word !== id), '--', id];
 }
 
 /** `su help serve` is `su serve --help`. */
