@@ -46,6 +46,11 @@ export type Job =
       readonly deepHashes?: DeepHashes | undefined;
     };
 
+/** Of all jobs only an assign needs no signature of whoever asks for it. */
+export function isAssign(job: Job): boolean {
+  return job.kind === 'assigned-transaction';
+}
+
 /** What an entry takes from the world at the moment it is made. */
 export interface Moment {
   /** Wall clock, ms. */

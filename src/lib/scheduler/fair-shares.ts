@@ -30,41 +30,30 @@ export function makeFairShares({ perProcess, perOwner }: ShareLimits): FairShare
   const owners = makeCounts();
   return {
     async run({ processId, owner }, work) {
-      if (perProcess > 0 && processes.of(processId) >= perProcess) {
-        throw new SuError(
-          'process-busy',
-          `process ${processId} is busy: ${perProcess} of its messages wait, and it may have no more`,
-          { retryAfterSeconds: RETRY_AFTER_SECONDS },
-        );
-      }
-      if (
-        owner === undefined &&
-        perProcess > 0 &&
-        assigns.of(processId) >= assignsMax(perProcess)
-      ) {
-        throw new SuError(
-          'process-busy',
-          `process ${processId} is busy: ${assignsMax(perProcess)} of its assigns wait, and it may have no more`,
-          { retryAfterSeconds: RETRY_AFTER_SECONDS },
-        );
-      }
-      if (owner !== undefined && perOwner > 0 && owners.of(owner) >= perOwner) {
-        throw new SuError(
-          'owner-busy',
-          `owner ${owner} is busy: ${perOwner} of its messages wait, and it may have no more`,
-          { retryAfterSeconds: RETRY_AFTER_SECONDS },
-        );
-      }
-      const count = (by: 1 | -1): void => {
-        processes.add(processId, by);
-        if (owner === undefined) assigns.add(processId, by);
-        else owners.add(owner, by);
-      };
-      count(1);
+      const shares: readonly Share[] = [
+        {
+          code: 'process-busy',
+          counts: processes,
+          name: processId,
+          max: perProcess,
+          what: 'messages',
+        },
+        owner === undefined
+          ? {
+              code: 'process-busy',
+              counts: assigns,
+              name: processId,
+              max: assignsMax(perProcess),
+              what: 'assigns',
+            }
+          : { code: 'owner-busy', counts: owners, name: owner, max: perOwner, what: 'messages' },
+      ];
+      for (const share of shares) checkRoom(share);
+      for (const { counts, name } of shares) counts.add(name, 1);
       try {
         return await work();
       } finally {
-        count(-1);
+        for (const { counts, name } of shares) counts.add(name, -1);
       }
     },
   };
@@ -75,8 +64,33 @@ export function assignsMax(places: number): number {
   return Math.ceil(places / 2);
 }
 
+/** What a work counts against while it lasts. */
+interface Share {
+  readonly code: 'process-busy' | 'owner-busy';
+  readonly counts: Counts;
+  readonly name: string;
+  /** 0: no limit. */
+  readonly max: number;
+  readonly what: 'messages' | 'assigns';
+}
+
+function checkRoom({ code, counts, name, max, what }: Share): void {
+  if (max === 0 || counts.of(name) < max) return;
+  const who = code === 'owner-busy' ? 'owner' : 'process';
+  throw new SuError(
+    code,
+    `${who} ${name} is busy: ${max} of its ${what} wait, and it may have no more`,
+    { retryAfterSeconds: RETRY_AFTER_SECONDS },
+  );
+}
+
+interface Counts {
+  of(name: string): number;
+  add(name: string, count: 1 | -1): void;
+}
+
 /** Counts by name that forget a name at 0. */
-function makeCounts(): { of(name: string): number; add(name: string, count: 1 | -1): void } {
+function makeCounts(): Counts {
   const counts = new Map<string, number>();
   const of = (name: string): number => counts.get(name) ?? 0;
   return {

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { SuError } from '../errors.js';
 import type { Id } from '../protocol/ids.js';
-import type { Job } from './entry.js';
+import { isAssign, type Job } from './entry.js';
 import { assignsMax } from './fair-shares.js';
 import type { Head } from './ports.js';
 import { ProcessLane, type LaneContext, type Placement } from './process-lane.js';
@@ -76,8 +76,4 @@ export function makeLanes({ context, headsMax, jobsMax }: LanesOptions): Lanes {
     depth: () => jobs,
     count: () => lanes.size,
   };
-}
-
-function isAssign({ kind }: Job): boolean {
-  return kind === 'assigned-transaction';
 }

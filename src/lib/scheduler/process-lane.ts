@@ -1,7 +1,7 @@
 import { SuError, isSuError } from '../errors.js';
 import type { Id } from '../protocol/ids.js';
 import type { Committer, CommitListener } from './committer.js';
-import { signEntry, type Job } from './entry.js';
+import { isAssign, signEntry, type Job } from './entry.js';
 import { assignsMax } from './fair-shares.js';
 import type { Head, NewEntry, Receipt, ReceiptQuery, RunOutcome } from './ports.js';
 
@@ -137,7 +137,7 @@ export class ProcessLane implements CommitListener {
    */
   enter(job: Job): Promise<Placement> {
     if (this.depth >= this.#context.lineMax) throw this.#busy(`${this.depth} messages wait`);
-    if (job.kind === 'assigned-transaction') this.#checkAssigns();
+    if (isAssign(job)) this.#checkAssigns();
     return new Promise<Placement>((resolve, reject) => {
       this.#line.push({
         job,
@@ -158,7 +158,7 @@ export class ProcessLane implements CommitListener {
     const most = assignsMax(this.#context.lineMax);
     if (this.depth < most) return;
     const waiting = [...this.#line, ...this.#unconfirmed.values()];
-    const assigns = waiting.filter(({ job }) => job.kind === 'assigned-transaction').length;
+    const assigns = waiting.filter(({ job }) => isAssign(job)).length;
     if (assigns >= most) throw this.#busy(`${assigns} assigns wait`);
   }
 
