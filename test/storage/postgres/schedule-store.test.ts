@@ -24,6 +24,21 @@ describe('appending to PostgreSQL', function () {
     stores.push(opened);
     return opened;
   };
+  /** A store with a log in it, and the events of which it has warned since. */
+  const openWarning = async (): Promise<{
+    readonly store: PostgresStore['store'];
+    readonly builder: LogBuilder;
+    readonly warned: string[];
+  }> => {
+    const warned: string[] = [];
+    const warn = (fields: object): void => void warned.push((fields as { event: string }).event);
+    const opened = await openStoreOn(database, { log: { ...silentLog, warn } });
+    stores.push(opened);
+    const { run, builder } = await newLog(1);
+    await opened.store.append([run]);
+    warned.length = 0;
+    return { store: opened.store, builder, warned };
+  };
   /** Another program's connection, in a transaction of its own. */
   const others: pg.Client[] = [];
   const connect = async (): Promise<pg.Client> => {
@@ -188,13 +203,7 @@ describe('appending to PostgreSQL', function () {
   });
 
   it('runs a transaction again that lost a deadlock', async () => {
-    const events: unknown[] = [];
-    const log = { ...silentLog, warn: (fields: object) => events.push(fields) };
-    const opened = await openStoreOn(database, { log });
-    stores.push(opened);
-    const { run, builder } = await newLog(1);
-    await opened.store.append([run]);
-    events.length = 0;
+    const { store, warned, builder } = await openWarning();
     // A sequence is not set back with the transaction, so it counts them.
     await database.query(`create sequence tries;
       create function lose() returns trigger language plpgsql as $$ begin
@@ -202,32 +211,25 @@ describe('appending to PostgreSQL', function () {
         return null; end $$;
       create trigger lose after insert on messages for each statement execute function lose()`);
     const onto = builder.head;
-    const outcomes = await opened.store.append([runOf(onto, await builder.message())]);
+    const outcomes = await store.append([runOf(onto, await builder.message())]);
     expect(statuses(outcomes)).to.deep.equal(['appended']);
     expect(await noncesOf(builder.processId)).to.deep.equal([1, 2]);
-    expect(events).to.have.length(2);
+    expect(warned).to.have.length(2);
   });
 
   it('runs a transaction again when the session has lost its statements in the middle', async () => {
-    const events: unknown[] = [];
-    const log = { ...silentLog, warn: (fields: object) => events.push(fields) };
-    const opened = await openStoreOn(database, { log });
-    stores.push(opened);
-    const { run, builder } = await newLog(1);
-    await opened.store.append([run]);
-    events.length = 0;
+    const { store, warned, builder } = await openWarning();
     // What a pooler does that hands each transaction another session.
     await database.query(`create function forget() returns trigger language plpgsql as $$ begin
         execute 'deallocate all'; return null; end $$;
       create trigger forget after insert on messages for each statement execute function forget()`);
     for (const nonce of [2, 3]) {
       const onto = builder.head;
-      const outcomes = await opened.store.append([runOf(onto, await builder.message())]);
+      const outcomes = await store.append([runOf(onto, await builder.message())]);
       expect(statuses(outcomes)).to.deep.equal(['appended']);
       expect((await noncesOf(builder.processId)).at(-1)).to.equal(nonce);
     }
-    const names = events.map((fields) => (fields as { event: string }).event);
-    expect(names).to.deep.equal(['database-statement-lost']);
+    expect(warned).to.deep.equal(['database-statement-lost']);
   });
 
   it('does not blame an entry for row numbers that have run out', async () => {

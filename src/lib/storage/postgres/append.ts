@@ -4,7 +4,7 @@ import { isConsequence } from './database-errors.js';
 import { findDuplicateRuns, insertDeepHashes, type FoundDuplicate } from './deep-hashes.js';
 import { readHeadPlaces } from './heads.js';
 import { insertMessages, insertOutboxRows, insertProcesses } from './inserts.js';
-import type { DatabasePool, LookAndWrite, Queryable, Transaction } from './pool.js';
+import type { LookAndWrite, Queryable, Transaction } from './pool.js';
 import type { LargeTexts } from './row-renderer.js';
 import { findReceipts } from './receipts.js';
 import type { HeadPlace } from './rows.js';
@@ -58,24 +58,23 @@ export function appendRuns(
  * As `appendRuns`, in the hope that every run continues its stored head and nothing of it is stored, as it nearly always
  * does: the inserts are sent with the look, behind its locks, and nothing is committed unless the look allows all of it.
  * An append of one message then waits twice instead of three times.
- * @returns undefined when nothing was written because the hope was vain: `appendRuns` then tells which runs are to blame
- * @throws as `DatabasePool.transaction`; the driver's error of an insert that met what the look would have shown
+ * What it gives is for `DatabasePool.transactionAtOnce`: undefined when the hope was vain, and `appendRuns` is to tell which runs
+ * are to blame; it throws the driver's error of an insert that met what the look would have shown.
  */
-export async function appendRunsAtOnce(
-  pool: DatabasePool,
+export function appendRunsAtOnce(
   runs: readonly Run[],
   options: AppendOptions,
-): Promise<readonly RunResult[] | undefined> {
+): (client: Transaction) => Promise<readonly RunResult[] | undefined> {
   for (const run of runs) checkRun(run);
   const hoped: Look = { fresh: runs, duplicates: new Map() };
-  return pool.transactionAtOnce(async (client) => {
+  return async (client) => {
     const [look, written] = await allAnswers([
       lookAtRuns(client.planned, runs),
       writeRuns(client, hoped, options),
     ]);
     const isAllowed = look.fresh.length === runs.length && written.runs.size === runs.length;
     return isAllowed ? resultsOf(runs, hoped, written) : undefined;
-  });
+  };
 }
 
 async function lookAtRuns(client: Queryable, runs: readonly Run[]): Promise<Look> {

@@ -203,7 +203,8 @@ export class DatabasePool implements Queryable {
    */
   async lookAndWrite<Looked, Result>(work: LookAndWrite<Looked, Result>): Promise<Result> {
     return this.#inTransaction(async (client) => {
-      const result = await this.#run(client, work);
+      const { session, looked } = await this.#begin(client, (asking) => work.look(asking));
+      const result = await work.write(session, looked);
       await commit(client);
       return result;
     });
@@ -219,13 +220,10 @@ export class DatabasePool implements Queryable {
     work: (client: Transaction) => Promise<Result | undefined>,
   ): Promise<Result | undefined> {
     return this.#inTransaction(async (client) => {
-      const result = await this.#run(client, {
-        look: work,
-        write: (_session, found) => Promise.resolve(found),
-      });
-      if (result === undefined) await client.query('rollback');
+      const { looked } = await this.#begin(client, work);
+      if (looked === undefined) await client.query('rollback');
       else await commit(client);
-      return result;
+      return looked;
     });
   }
 
@@ -234,17 +232,11 @@ export class DatabasePool implements Queryable {
    * @throws what `work` threw
    */
   async rehearse<Looked>(work: LookAndWrite<Looked, unknown>): Promise<void> {
-    const client = await this.#connect();
-    let broken: Error | undefined;
-    try {
-      await this.#run(client, work);
+    await this.#inTransaction(async (client) => {
+      const { session, looked } = await this.#begin(client, (asking) => work.look(asking));
+      await work.write(session, looked);
       await client.query('rollback');
-    } catch (error) {
-      broken = await rollBack(client, error);
-      throw error;
-    } finally {
-      client.release(broken);
-    }
+    });
   }
 
   /** Waits for the queries that run and closes every connection. */
@@ -279,17 +271,17 @@ export class DatabasePool implements Queryable {
   }
 
   /** Whatever happens to one of the first statements, no other is under way any more when this ends. */
-  async #run<Looked, Result>(
+  async #begin<Looked>(
     client: pg.PoolClient,
-    { look, write }: LookAndWrite<Looked, Result>,
-  ): Promise<Result> {
+    look: (client: Transaction) => Promise<Looked>,
+  ): Promise<{ readonly session: Transaction; readonly looked: Looked }> {
     const session = sessionOf(client, this.#planned);
     sendTogether(client);
     const [begun, looked] = await Promise.allSettled([client.query(BEGIN), look(session)]);
     // What fails first is the reason why the statements behind it fail.
     if (begun.status === 'rejected') throw begun.reason;
     if (looked.status === 'rejected') throw looked.reason;
-    return write(session, looked.value);
+    return { session, looked: looked.value };
   }
 
   /** Whoever lost a transaction to it runs it again, from now on without names. */

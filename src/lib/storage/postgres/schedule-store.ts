@@ -128,7 +128,8 @@ export class PostgresScheduleStore implements ScheduleStore {
       return undefined;
     }
     try {
-      const results = await appendRunsAtOnce(this.#writer, runs, this.#options);
+      const work = appendRunsAtOnce(runs, this.#options);
+      const results = await this.#writer.transactionAtOnce(work);
       if (results !== undefined) return results.map(outcomeOf);
     } catch (error) {
       // COMMIT may have been carried out: to write again could only find out.
